@@ -1,1 +1,52 @@
-//! placeholder
+//! `refit.toml`: one file says what a model is.
+//!
+//! Two kinds of types. The `Raw…` sections are what the user wrote: every key optional, values
+//! untyped, each with its line. [`Spec`] is what the program runs on: every value checked, every
+//! default filled in. `TryFrom` goes from one to the other and reports every problem at once, each
+//! with its path, the value and the fix.
+//!
+//! The doc comments of the raw sections are the reference: [`reference`] renders them as
+//! `docs/config.md`.
+//!
+//! This crate reads no files and knows no clock: it turns text into values. Whether a source can be
+//! reached is for the trainer's data sources to say.
+
+mod budget;
+mod data;
+mod duration;
+mod export;
+mod method;
+mod metric;
+mod model;
+mod monitor;
+mod problem;
+mod raw;
+mod reader;
+mod reference;
+mod refit;
+mod section;
+mod serve;
+mod source;
+mod spec;
+mod train;
+mod trigger;
+mod written;
+
+pub use budget::FalseAlarmBudget;
+pub use data::{BrokenRows, DataSpec, RawData, RawSplit, SplitSpec};
+pub use duration::Span;
+pub use export::{ExportSpec, Quantize, QuantizeFormat, RawExport, RawQuantize};
+pub use method::Method;
+pub use metric::Metric;
+pub use model::{ModelSpec, PoolingChoice, RawModel, Task};
+pub use monitor::{DriftSpec, MonitorSpec, PerformanceSpec, RawDrift, RawMonitor, RawPerformance};
+pub use problem::{Problem, SpecErrors};
+pub use raw::RawSpec;
+pub use reference::reference;
+pub use refit::{GateSpec, RawGate, RawRefit, RefitSpec, Start};
+pub use serve::{CanarySpec, EngineChoice, RawCanary, RawServe, ServeSpec};
+pub use source::{Member, Source};
+pub use spec::Spec;
+pub use train::{Batch, EarlyStopping, RawEarlyStopping, RawTrain, Schedule, TrainSpec};
+pub use trigger::Trigger;
+pub use written::nearest;
