@@ -1,1 +1,91 @@
-//! placeholder
+//! The contract of an inference engine: load an ONNX model, get sessions, run tensors through them.
+//!
+//! A session belongs to one thread at a time. Sessions made by [`Session::fork`] share one copy of the weights, so
+//! a pool of single-threaded sessions costs little more memory than one.
+
+mod error;
+mod guard;
+mod tensor;
+
+use std::path::Path;
+
+pub use error::EngineError;
+pub use guard::without_panic;
+pub use tensor::{DataType, Tensor, TensorData};
+
+/// Something that runs ONNX models.
+pub trait Engine: Send + Sync {
+    /// The engine's name as the manifest, the metrics and the configuration spell it: `tract`, `onnxruntime`.
+    fn name(&self) -> &'static str;
+
+    /// The engine's own version, such as `1.31.1`.
+    fn version(&self) -> &str;
+
+    /// Loads a model and prepares it to run.
+    fn load(&self, model: ModelSource<'_>, options: &SessionOptions)
+    -> Result<Box<dyn Session>, EngineError>;
+}
+
+/// A loaded model that one thread runs.
+pub trait Session: Send {
+    /// The model's inputs in the order of its file.
+    fn inputs(&self) -> &[Port];
+
+    /// The model's outputs in the order of its file.
+    fn outputs(&self) -> &[Port];
+
+    /// Runs the model once.
+    ///
+    /// Inputs are matched by name. An input that the model lacks is an error, except that an input which the model
+    /// simply does not read (`token_type_ids` in many encoders) can be left out by asking [`Session::inputs`] first.
+    /// Outputs come in the order of [`Session::outputs`].
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError>;
+
+    /// Another session over the same weights, for another thread.
+    fn fork(&self) -> Result<Box<dyn Session>, EngineError>;
+}
+
+/// Where a model comes from. A file is preferred: engines find external data beside it and need not hold the bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum ModelSource<'a> {
+    /// The bytes of an ONNX file without external data.
+    Bytes(&'a [u8]),
+    /// The path of an ONNX file.
+    File(&'a Path),
+}
+
+impl<'a> From<&'a Path> for ModelSource<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self::File(path)
+    }
+}
+
+impl<'a> From<&'a [u8]> for ModelSource<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+/// How a session runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Threads that work on one run. Engines without threads of their own (tract) always use one.
+    pub threads: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { threads: 1 }
+    }
+}
+
+/// An input or output of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The value's name in the model.
+    pub name: String,
+    /// The element type, `None` when it is none that [`Tensor`] carries.
+    pub dtype: Option<DataType>,
+    /// The size of every axis, `None` where it is known only at run time.
+    pub shape: Vec<Option<usize>>,
+}

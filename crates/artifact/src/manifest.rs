@@ -1,0 +1,109 @@
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the artifact's layout that this code writes, and the newest that it reads.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a model is, where it comes from and how it is to be served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of the artifact's layout.
+    pub schema_version: u32,
+    /// The model's name.
+    pub model: String,
+    /// The model's version, if it already had one when it was written.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// When the artifact was written.
+    pub created_at: jiff::Timestamp,
+    /// The version of refit that wrote it.
+    pub code_version: String,
+    /// The task, such as `text-classification`.
+    pub task: String,
+    /// The labels in the order of the logits.
+    pub labels: Vec<String>,
+    /// Sha256 and size of every file but the manifest. Filled in by [`crate::Writer::finish`].
+    #[serde(default)]
+    pub files: BTreeMap<String, FileRecord>,
+    /// The effective configuration as TOML.
+    pub config: String,
+    /// A fingerprint of the training data.
+    pub data_fingerprint: String,
+    /// The pretrained model that training began with.
+    pub base: String,
+    /// The version that training began with, when it was not the pretrained model.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// The figures of the test set worth showing in a list: name to value.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, f64>,
+    /// Which file is served, by which engine, and why.
+    pub serving: Serving,
+    /// What was compared before the artifact was written.
+    #[serde(default)]
+    pub parity: Vec<ParityCheck>,
+}
+
+/// One file of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Sha256 in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// Which file is served, and by which engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    /// The file's name in the artifact.
+    pub file: String,
+    /// The precision of that file.
+    pub precision: Precision,
+    /// The engine that was measured to serve it: `onnxruntime` or `tract`.
+    pub engine: String,
+    /// Why this file and this engine, as one sentence.
+    pub reason: String,
+}
+
+/// The precision of a model's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Weights and activations in float32.
+    Float32,
+    /// Matrix products in int8 with a scale per row.
+    Int8,
+}
+
+impl Precision {
+    /// The name used in manifests, metrics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A comparison of the logits of two forms of the model over held-out rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParityCheck {
+    /// The form taken as right, such as `trained`.
+    pub expected: String,
+    /// The form compared with it, such as `float32 in tract`.
+    pub actual: String,
+    /// The number of rows compared.
+    pub rows: usize,
+    /// The largest absolute difference of a logit.
+    pub max_abs: f64,
+    /// The largest difference allowed; `None` where the difference is reported but not judged.
+    pub tolerance: Option<f64>,
+}
