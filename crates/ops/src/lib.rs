@@ -1,1 +1,38 @@
-//! placeholder
+//! Operators: one unit each, with its ONNX name, shape rule, forward, reverse rule (VJP) and test
+//! problems, on candle tensors.
+//!
+//! [`find`] gives the unit for a node, [`infer_facts`] the shapes of a whole graph, [`evaluate`] the
+//! value of one node on the host. On the CPU the operators that training lives on run on kernels of our
+//! own ([`kernels`]); everywhere else they are composed of candle's operations.
+//!
+//! This crate knows no order of execution: that is autodiff's.
+
+mod convert;
+mod error;
+mod evaluate;
+mod infer;
+pub mod kernels;
+mod operator;
+pub mod operators;
+mod problem;
+
+pub use convert::{storage_dtype, to_device, to_host, to_host_as};
+pub use error::OpError;
+pub use evaluate::evaluate;
+pub use infer::{infer_facts, opset_of};
+pub use operator::{Backward, Known, Operator, Reads, Site};
+pub use problem::Problem;
+
+use refit_graph::OpName;
+use std::{collections::HashMap, sync::OnceLock};
+
+/// The newest version of the standard's operator set whose rules are known here.
+pub const NEWEST_OPSET: i64 = 21;
+
+/// The operator of this name, if it is supported in version `opset` of its operator set. Versions above
+/// [`NEWEST_OPSET`] are read with the newest rules.
+pub fn find(name: &OpName, _opset: i64) -> Option<&'static dyn Operator> {
+    static INDEX: OnceLock<HashMap<OpName, &'static dyn Operator>> = OnceLock::new();
+    let index = INDEX.get_or_init(|| operators::all().iter().map(|op| (op.name(), *op)).collect());
+    index.get(name).copied()
+}

@@ -1,0 +1,132 @@
+use crate::{Activations, AutodiffError, Gradients, Mode, Program};
+use candle_core::Tensor;
+use refit_graph::ValueId;
+use refit_ops::{Backward, kernels::accumulate};
+use std::collections::{BTreeMap, HashMap};
+
+impl Program {
+    /// The reverse pass: gradients of every parameter, given those of outputs. Consumes the activations
+    /// and frees each as soon as its gradient is done.
+    ///
+    /// # Errors
+    /// When a gradient does not fit its output, or an operator refuses; the error names the node.
+    pub fn backward(
+        &self,
+        mut activations: Activations,
+        output_gradients: HashMap<String, Tensor>,
+    ) -> Result<Gradients, AutodiffError> {
+        if activations.mode == Mode::Eval {
+            return Err(AutodiffError::NotTraining);
+        }
+        let mut pending = Pending::default();
+        for (name, gradient) in output_gradients {
+            let id = self.output_id(&name)?;
+            let value = &activations.shapes[id.index()];
+            if gradient.dims() != value {
+                let (gradient, value) = (gradient.dims().to_vec(), value.clone());
+                return Err(AutodiffError::GradientShape { name, gradient, value });
+            }
+            if self.live[id.index()] {
+                pending.foreign.push(gradient.clone());
+                pending.add(id, gradient.to_device(&self.device)?)?;
+            }
+        }
+        for step in self.steps.iter().rev() {
+            let gradients: Vec<Option<Tensor>> =
+                step.node.outputs.iter().map(|id| id.and_then(|id| pending.by_value.remove(&id))).collect();
+            if !step.wanted.is_empty() && gradients.iter().any(Option::is_some) {
+                let made = {
+                    let value =
+                        |id: Option<ValueId>| id.and_then(|id| activations.values[id.index()].clone());
+                    let pick = |ids: &[Option<ValueId>], read: &[usize]| -> Vec<Option<Tensor>> {
+                        ids.iter()
+                            .enumerate()
+                            .map(|(i, id)| if read.contains(&i) { value(*id) } else { None })
+                            .collect()
+                    };
+                    let back = Backward {
+                        inputs: &pick(&step.node.inputs, &step.reads.inputs),
+                        input_shapes: &step
+                            .node
+                            .inputs
+                            .iter()
+                            .map(|id| id.map_or_else(Vec::new, |id| activations.shapes[id.index()].clone()))
+                            .collect::<Vec<_>>(),
+                        outputs: &pick(&step.node.outputs, &step.reads.outputs),
+                        gradients: &gradients,
+                        wanted: &step.wanted,
+                    };
+                    let site = self.site(step, activations.mode, &self.device);
+                    step.operator.vjp(&site, &back).map_err(|error| error.at(self.place(step)))?
+                };
+                drop(gradients);
+                for ((input, gradient), wanted) in step.node.inputs.iter().zip(made).zip(&step.wanted) {
+                    if let (Some(id), Some(gradient), true) = (input, gradient, wanted) {
+                        pending.add(*id, gradient)?;
+                    }
+                }
+            }
+            // Nothing above this node reads its outputs any more.
+            for output in step.node.outputs.iter().flatten() {
+                activations.values[output.index()] = None;
+            }
+        }
+        self.collect(pending)
+    }
+
+    fn collect(&self, mut pending: Pending) -> Result<Gradients, AutodiffError> {
+        let mut gradients = Gradients::default();
+        for parameter in &self.parameters {
+            if let Some(gradient) = pending.by_value.remove(&parameter.id) {
+                gradients.by_value.insert(parameter.id, gradient.contiguous()?);
+            }
+        }
+        Ok(gradients)
+    }
+
+    fn output_id(&self, name: &str) -> Result<ValueId, AutodiffError> {
+        let known = |id: &&ValueId| self.names[id.index()] == name;
+        self.outputs.iter().find(known).copied().ok_or_else(|| AutodiffError::UnknownOutput {
+            name: name.to_owned(),
+            outputs: self.outputs.iter().map(|id| self.names[id.index()].clone()).collect(),
+        })
+    }
+}
+
+/// Gradients that are still being added up.
+#[derive(Default)]
+struct Pending {
+    by_value: BTreeMap<ValueId, Tensor>,
+    /// Tensors of the caller: never written to.
+    foreign: Vec<Tensor>,
+}
+
+impl Pending {
+    /// Adds a contribution, in place where nobody else holds the memory of the sum or of the
+    /// contribution (`Add` hands the same gradient to both sides).
+    fn add(&mut self, id: ValueId, gradient: Tensor) -> Result<(), AutodiffError> {
+        let Some(sum) = self.by_value.remove(&id) else {
+            self.by_value.insert(id, gradient);
+            return Ok(());
+        };
+        let sum = if self.is_unshared(&sum, &gradient) {
+            accumulate::add_assign(&sum, &gradient)?;
+            sum
+        } else if self.is_unshared(&gradient, &sum) {
+            accumulate::add_assign(&gradient, &sum)?;
+            gradient
+        } else {
+            accumulate::add(&sum, &gradient)?
+        };
+        self.by_value.insert(id, sum);
+        Ok(())
+    }
+
+    fn is_unshared(&self, tensor: &Tensor, other: &Tensor) -> bool {
+        tensor.is_contiguous()
+            && std::iter::once(other)
+                .chain(self.by_value.values())
+                .chain(&self.foreign)
+                .all(|held| !accumulate::share_memory(tensor, held))
+    }
+}

@@ -1,0 +1,217 @@
+//! Multi-head attention (Vaswani et al. 2017) one head at a time: the probabilities of a head live in a
+//! buffer of its thread and are computed again in the reverse pass.
+
+use super::layer_norm::dot;
+use super::math;
+use super::matrix::{Matrix, MatrixMut, Product, multiply};
+use super::simd::dispatch;
+use super::slices::unwritten;
+use rayon::prelude::*;
+
+/// Sizes of one attention. Queries are [batch, queries, heads * width], keys and values
+/// [batch, keys, heads * width].
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Sizes {
+    pub batch: usize,
+    pub heads: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub width: usize,
+    /// Factor of the scores, usually `1 / sqrt(width)`.
+    pub scale: f32,
+}
+
+/// An additive mask and its strides over [batch, heads, queries]; the keys are contiguous.
+#[derive(Debug, Clone, Copy)]
+pub struct Mask<'a> {
+    /// Elements.
+    pub data: &'a [f32],
+    /// Distance between neighbours in batch, heads and queries; 0 where the mask repeats.
+    pub strides: [usize; 3],
+}
+
+/// Queries, keys and values, row-major.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Inputs<'a> {
+    pub query: &'a [f32],
+    pub key: &'a [f32],
+    pub value: &'a [f32],
+    pub mask: Option<Mask<'a>>,
+}
+
+/// `softmax(scale * Q K^T + mask) V`, [batch, queries, heads * width].
+pub fn forward(inputs: Inputs, sizes: Sizes) -> Vec<f32> {
+    let mut output = unwritten(sizes.batch * sizes.queries * sizes.heads * sizes.width);
+    let target = Shared(output.as_mut_ptr());
+    let scores = || unwritten(sizes.queries * sizes.keys);
+    (0..sizes.batch * sizes.heads).into_par_iter().for_each_init(scores, |p, index| {
+        let head = Head::new(&inputs, sizes, index);
+        head.probabilities(p);
+        let p = Matrix::new(p, sizes.queries, sizes.keys);
+        // SAFETY: each (batch, head) writes a block of its own.
+        let block = unsafe { MatrixMut::shared(target.at(head.query_offset), sizes.hidden()) };
+        multiply(block, p, head.value, Product::SERIAL);
+    });
+    output
+}
+
+/// Gradients of queries, keys and values.
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Gradients {
+    pub query: Vec<f32>,
+    pub key: Vec<f32>,
+    pub value: Vec<f32>,
+}
+
+/// The reverse rule of [`forward`].
+pub fn backward(inputs: Inputs, gradient: &[f32], sizes: Sizes) -> Gradients {
+    let mut gradients = Gradients {
+        query: unwritten(inputs.query.len()),
+        key: unwritten(inputs.key.len()),
+        value: unwritten(inputs.value.len()),
+    };
+    let (dq, dk, dv) = (
+        Shared(gradients.query.as_mut_ptr()),
+        Shared(gradients.key.as_mut_ptr()),
+        Shared(gradients.value.as_mut_ptr()),
+    );
+    let (rows, columns, stride) = (sizes.queries, sizes.keys, sizes.hidden());
+    let scores = || (unwritten(rows * columns), unwritten(rows * columns));
+    (0..sizes.batch * sizes.heads).into_par_iter().for_each_init(scores, |(p, dp), index| {
+        let head = Head::new(&inputs, sizes, index);
+        let dout = Matrix::strided(&gradient[head.query_offset..], [rows, sizes.width], [stride, 1]);
+        // SAFETY: each (batch, head) writes blocks of its own.
+        let block = |target: &Shared, at| unsafe { MatrixMut::shared(target.at(at), stride) };
+        head.probabilities(p);
+        multiply(block(&dv, head.key_offset), Matrix::new(p, rows, columns).t(), dout, Product::SERIAL);
+        multiply(MatrixMut::new(dp, columns), dout, head.value.t(), Product::SERIAL);
+        softmax_backward(p, dp, columns);
+        let scaled = Product { alpha: sizes.scale, ..Product::SERIAL };
+        let dscores = Matrix::new(dp, rows, columns);
+        multiply(block(&dq, head.query_offset), dscores, head.key, scaled);
+        multiply(block(&dk, head.key_offset), dscores.t(), head.query, scaled);
+    });
+    gradients
+}
+
+impl Sizes {
+    fn hidden(&self) -> usize {
+        self.heads * self.width
+    }
+}
+
+/// One head of one example.
+struct Head<'a> {
+    query: Matrix<'a>,
+    key: Matrix<'a>,
+    value: Matrix<'a>,
+    mask: Option<(&'a [f32], usize)>,
+    query_offset: usize,
+    key_offset: usize,
+    sizes: Sizes,
+}
+
+impl<'a> Head<'a> {
+    fn new(inputs: &Inputs<'a>, sizes: Sizes, index: usize) -> Self {
+        let (example, head) = (index / sizes.heads, index % sizes.heads);
+        let stride = sizes.hidden();
+        let query_offset = example * sizes.queries * stride + head * sizes.width;
+        let key_offset = example * sizes.keys * stride + head * sizes.width;
+        let view = |data: &'a [f32], at, rows| Matrix::strided(&data[at..], [rows, sizes.width], [stride, 1]);
+        Self {
+            query: view(inputs.query, query_offset, sizes.queries),
+            key: view(inputs.key, key_offset, sizes.keys),
+            value: view(inputs.value, key_offset, sizes.keys),
+            mask: inputs.mask.map(|mask| {
+                let [batch, heads, queries] = mask.strides;
+                (&mask.data[example * batch + head * heads..], queries)
+            }),
+            query_offset,
+            key_offset,
+            sizes,
+        }
+    }
+
+    fn probabilities(&self, p: &mut [f32]) {
+        let columns = self.sizes.keys;
+        let how = Product { alpha: self.sizes.scale, ..Product::SERIAL };
+        multiply(MatrixMut::new(p, columns), self.query, self.key.t(), how);
+        for (row, p) in p.chunks_exact_mut(columns.max(1)).enumerate() {
+            let mask = self.mask.map(|(mask, stride)| &mask[row * stride..row * stride + columns]);
+            dispatch(
+                #[inline(always)]
+                || softmax_row(p, mask),
+            );
+        }
+    }
+}
+
+#[inline(always)]
+fn softmax_row(row: &mut [f32], mask: Option<&[f32]>) {
+    if let Some(mask) = mask {
+        for (x, &m) in row.iter_mut().zip(mask) {
+            *x += m;
+        }
+    }
+    softmax(row);
+}
+
+/// Softmax of one row, in place. A row that is masked everywhere becomes uniform.
+#[inline(always)]
+pub(super) fn softmax(row: &mut [f32]) {
+    let mut largest = [f32::MIN; 16];
+    let chunks = row.chunks_exact(16);
+    let tail = chunks.remainder().iter().fold(f32::MIN, |a, &b| a.max(b));
+    for chunk in chunks {
+        for i in 0..16 {
+            largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
+        }
+    }
+    let largest = largest.iter().fold(tail, |a, &b| a.max(b));
+    for x in row.iter_mut() {
+        *x = math::exp(*x - largest);
+    }
+    let mut lanes = [0f32; 16];
+    let chunks = row.chunks_exact(16);
+    let tail: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for i in 0..16 {
+            lanes[i] += chunk[i];
+        }
+    }
+    let scale = 1.0 / (lanes.iter().sum::<f32>() + tail);
+    for x in row.iter_mut() {
+        *x *= scale;
+    }
+}
+
+/// `dp = p * (dp - sum(p * dp))` for each row.
+pub(super) fn softmax_backward(p: &[f32], dp: &mut [f32], columns: usize) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for (p, dp) in p.chunks_exact(columns.max(1)).zip(dp.chunks_exact_mut(columns.max(1))) {
+                let along = dot(p, dp);
+                for (dp, &p) in dp.iter_mut().zip(p) {
+                    *dp = p * (*dp - along);
+                }
+            }
+        },
+    );
+}
+
+/// A buffer that tasks write to in disjoint blocks.
+struct Shared(*mut f32);
+
+// SAFETY: the tasks write disjoint blocks, and the buffer outlives the parallel loop.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    fn at(&self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}

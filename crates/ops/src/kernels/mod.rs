@@ -1,0 +1,16 @@
+//! CPU kernels on float32 slices: parallel, SIMD chosen at run time, the same bits for the same number of
+//! threads.
+
+pub mod accumulate;
+pub mod adamw;
+pub mod attention;
+pub mod elementwise;
+pub mod gelu;
+pub mod layer_norm;
+pub mod math;
+pub mod matrix;
+pub mod random;
+pub mod rows;
+pub mod simd;
+pub mod slices;
+pub mod softmax;

@@ -1,0 +1,55 @@
+//! Float32 slices of CPU tensors, without copies.
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use std::cell::RefCell;
+
+/// Calls `f` with the elements of a contiguous float32 tensor on the CPU.
+///
+/// # Errors
+/// When the tensor is anything else.
+pub fn with<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) => Ok(f(&data[start..end])),
+        _ => bail!("a contiguous float32 tensor on the CPU was expected"),
+    }
+}
+
+/// Calls `f` with the elements of a contiguous float32 tensor on the CPU, to be changed. Every tensor
+/// that shares the memory changes with it.
+///
+/// # Errors
+/// When the tensor is anything else.
+pub fn with_mut(tensor: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
+    struct Change<F>(RefCell<Option<F>>);
+    impl<F: FnOnce(&mut [f32])> InplaceOp1 for Change<F> {
+        fn name(&self) -> &'static str {
+            "change"
+        }
+
+        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+            match (storage, layout.contiguous_offsets(), self.0.take()) {
+                (CpuStorage::F32(data), Some((start, end)), Some(f)) => {
+                    f(&mut data[start..end]);
+                    Ok(())
+                }
+                _ => bail!("a contiguous float32 tensor on the CPU was expected"),
+            }
+        }
+    }
+    tensor.inplace_op1(&Change(RefCell::new(Some(f))))
+}
+
+/// Whether the CPU kernels can take this tensor (made contiguous first).
+pub fn is_cpu_f32(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == candle_core::DType::F32
+}
+
+/// A buffer for a kernel that writes every element.
+#[allow(clippy::uninit_vec, reason = "the caller writes every element; zeroing costs a pass over memory")]
+pub(crate) fn unwritten(len: usize) -> Vec<f32> {
+    let mut buffer = Vec::with_capacity(len);
+    // SAFETY: `f32` has no invalid bit patterns and no destructor, and the capacity was just reserved.
+    unsafe { buffer.set_len(len) };
+    buffer
+}
