@@ -19,6 +19,8 @@ pub struct Patch {
     trainable: BTreeMap<ValueId, bool>,
     outputs: Option<Vec<ValueId>>,
     inputs: Vec<ValueId>,
+    removed_inputs: BTreeSet<ValueId>,
+    renamed: BTreeMap<ValueId, String>,
     names: HashSet<String>,
 }
 
@@ -40,6 +42,8 @@ impl Patch {
             && self.trainable.is_empty()
             && self.outputs.is_none()
             && self.inputs.is_empty()
+            && self.removed_inputs.is_empty()
+            && self.renamed.is_empty()
     }
 
     /// A new constant. A name that is taken gets a number appended.
@@ -110,6 +114,17 @@ impl Patch {
         self.outputs = Some(outputs);
     }
 
+    /// Takes an input away that nobody reads after this patch.
+    pub fn remove_input(&mut self, id: ValueId) {
+        self.removed_inputs.insert(id);
+    }
+
+    /// Gives a value, old or new, this name once everything else is done. Of values that are dead by then
+    /// the name may be taken; of one that is live it may not.
+    pub fn rename(&mut self, id: ValueId, name: &str) {
+        self.renamed.insert(id, name.to_owned());
+    }
+
     /// Gives a new value a fact, so that readers need not infer it.
     pub fn set_fact(&mut self, id: ValueId, fact: Fact) {
         if let Some((_, slot)) =
@@ -165,6 +180,8 @@ impl Patch {
             }
         }
         graph.remove_dead();
+        graph.remove_inputs(&self.removed_inputs)?;
+        graph.rename(&self.renamed)?;
         graph.sort()
     }
 
@@ -219,6 +236,54 @@ impl Graph {
         let mut live = live_nodes.iter();
         self.nodes.retain(|_| *live.next().unwrap_or(&false));
         self.initializers.retain(|id, _| live_values[id.index()]);
+    }
+
+    fn remove_inputs(&mut self, unwanted: &BTreeSet<ValueId>) -> Result<(), GraphError> {
+        let consumers = self.consumers();
+        for id in unwanted {
+            if !consumers[id.index()].is_empty() || self.outputs.contains(id) {
+                let what = format!("input \"{}\" is still read", self.value(*id).name);
+                return Err(GraphError::Patch { what });
+            }
+        }
+        self.inputs.retain(|id| !unwanted.contains(id));
+        Ok(())
+    }
+
+    fn rename(&mut self, renamed: &BTreeMap<ValueId, String>) -> Result<(), GraphError> {
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        let mut live = vec![false; self.values.len()];
+        let produced = self.nodes.iter().flat_map(|node| node.outputs.iter().flatten());
+        for id in produced.chain(&self.inputs).chain(&self.captures).chain(self.initializers.keys()) {
+            live[id.index()] = true;
+        }
+        let captured: HashSet<String> = self.nodes.iter().flat_map(Node::captured_names).collect();
+        for (id, name) in renamed {
+            if captured.contains(&self.value(*id).name) {
+                let what = format!("\"{}\" is read by an inner graph under this name", self.value(*id).name);
+                return Err(GraphError::Patch { what });
+            }
+            if let Some(holder) = self.find(name).filter(|holder| holder != id) {
+                if live[holder.index()] && !renamed.contains_key(&holder) {
+                    let what = format!("the name \"{name}\" is taken");
+                    return Err(GraphError::Patch { what });
+                }
+                self.values[holder.index()].name = self.free_name(name);
+            }
+            self.values[id.index()].name = name.clone();
+        }
+        Ok(())
+    }
+
+    fn free_name(&self, name: &str) -> String {
+        let names: HashSet<&str> = self.values.iter().map(|value| value.name.as_str()).collect();
+        let mut number = 1;
+        while names.contains(format!("{name}_{number}").as_str()) {
+            number += 1;
+        }
+        format!("{name}_{number}")
     }
 
     /// Brings the nodes into topological order, keeping the present order where it is free.
@@ -286,4 +351,66 @@ enum Visit {
     New,
     Open,
     Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+
+    fn relu_of_input() -> (Graph, ValueId, ValueId) {
+        let mut graph = Graph::new("test");
+        let x = graph.add_input("x", Fact::new(DType::F32, [2usize]));
+        let mut patch = Patch::new(&graph);
+        let y = patch.node(OpName::standard("Relu"), "y", &[x], []);
+        patch.set_outputs(vec![y]);
+        patch.apply(&mut graph).unwrap();
+        (graph, x, y)
+    }
+
+    #[test]
+    fn a_new_value_takes_the_name_of_a_dead_one() {
+        let (mut graph, x, _) = relu_of_input();
+        let mut patch = Patch::new(&graph);
+        let z = patch.node(OpName::standard("Abs"), "y", &[x], []);
+        patch.set_outputs(vec![z]);
+        patch.rename(z, "y");
+        patch.apply(&mut graph).unwrap();
+        assert_eq!(graph.find("y"), Some(z));
+        assert_eq!(graph.value(z).name, "y");
+    }
+
+    #[test]
+    fn the_name_of_a_live_value_is_refused() {
+        let (mut graph, _, y) = relu_of_input();
+        let mut patch = Patch::new(&graph);
+        patch.rename(y, "x");
+        let error = patch.apply(&mut graph).unwrap_err().to_string();
+        assert!(error.contains("the name \"x\" is taken"), "{error}");
+    }
+
+    #[test]
+    fn two_values_swap_their_names() {
+        let (mut graph, x, y) = relu_of_input();
+        let mut patch = Patch::new(&graph);
+        patch.rename(x, "y");
+        patch.rename(y, "x");
+        patch.apply(&mut graph).unwrap();
+        assert_eq!((graph.find("y"), graph.find("x")), (Some(x), Some(y)));
+    }
+
+    #[test]
+    fn an_input_that_is_read_cannot_be_removed() {
+        let (mut graph, x, _) = relu_of_input();
+        let mut patch = Patch::new(&graph);
+        let other = patch.input("other", Fact::default());
+        patch.apply(&mut graph).unwrap();
+        let mut patch = Patch::new(&graph);
+        patch.remove_input(other);
+        patch.apply(&mut graph).unwrap();
+        assert_eq!(graph.inputs(), [x]);
+        let mut patch = Patch::new(&graph);
+        patch.remove_input(x);
+        assert!(patch.apply(&mut graph).is_err());
+    }
 }
