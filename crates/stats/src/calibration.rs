@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bootstrap::{Bootstrap, basic_interval, resample};
 use crate::error::StatsError;
 use crate::interval::{Interval, wilson};
+use crate::sampler::Sampler;
 
 /// Calibration of the confidence in the predicted class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,7 +14,11 @@ pub struct Calibration {
     /// their bin (Guo et al. 2017). Chance alone makes it positive.
     pub plug_in_error: f64,
     /// The same with the bias of chance taken off, and its basic bootstrap interval, both cut at 0.
+    /// The interval reaches down to 0 unless `perfect_p_value` rules perfect calibration out.
     pub error: Interval,
+    /// Probability of a `plug_in_error` this large if every confidence were true, by consistency
+    /// resampling: labels drawn from the confidences (Bröcker and Smith 2007).
+    pub perfect_p_value: f64,
     /// The bins that hold rows, by rising confidence.
     pub bins: Vec<ReliabilityBin>,
 }
@@ -52,14 +57,22 @@ pub fn calibration(
         resample(rows.len(), settings, |drawn| expected_error(drawn.iter().map(|&row| rows[row]), bins))?;
     let bias = draws.iter().sum::<f64>() / draws.len() as f64 - plug_in_error;
     let pivot = basic_interval(plug_in_error, &draws, settings.confidence);
+    let perfect_p_value = perfect_p_value(&rows, bins, plug_in_error, settings);
+    let could_be_perfect = perfect_p_value > 1.0 - settings.confidence;
     let cut = |value: f64| value.clamp(0.0, 1.0);
     let error = Interval {
         estimate: cut(plug_in_error - bias),
-        lower: cut(pivot.lower),
+        // The bootstrap fails at the boundary, where the error is 0; the exact test stands in.
+        lower: if could_be_perfect { 0.0 } else { cut(pivot.lower) },
         upper: cut(pivot.upper),
         confidence: settings.confidence,
     };
-    Ok(Calibration { plug_in_error, error, bins: reliability(&rows, bins, settings.confidence)? })
+    Ok(Calibration {
+        plug_in_error,
+        error,
+        perfect_p_value,
+        bins: reliability(&rows, bins, settings.confidence)?,
+    })
 }
 
 fn check(confidences: &[f64], correct: &[bool], bins: usize) -> Result<(), StatsError> {
@@ -96,6 +109,19 @@ fn expected_error(rows: impl Iterator<Item = (usize, f64, f64)>, bins: usize) ->
         count += 1;
     }
     gaps.iter().map(|gap| gap.abs()).sum::<f64>() / count.max(1) as f64
+}
+
+fn perfect_p_value(rows: &[(usize, f64, f64)], bins: usize, seen: f64, settings: &Bootstrap) -> f64 {
+    let mut sampler = Sampler::new(settings.seed);
+    let as_large = (0..settings.resamples)
+        .filter(|_| {
+            let redrawn = rows.iter().map(|&(bin, confidence, _)| {
+                (bin, confidence, f64::from(u8::from(sampler.uniform() <= confidence)))
+            });
+            expected_error(redrawn, bins) >= seen
+        })
+        .count();
+    (as_large + 1) as f64 / (settings.resamples + 1) as f64
 }
 
 fn reliability(

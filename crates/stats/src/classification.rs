@@ -44,6 +44,16 @@ pub struct ClassificationMetrics {
     pub classes: Vec<ClassMetrics>,
 }
 
+/// The metrics of [`ConfusionMatrix::point_metrics`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs, reason = "the names are the field's own")]
+pub struct PointMetrics {
+    pub accuracy: f64,
+    pub precision_macro: f64,
+    pub recall_macro: f64,
+    pub f1_macro: f64,
+}
+
 impl ConfusionMatrix {
     /// Counts pairs of (true class, predicted class) of `classes` classes.
     pub fn from_pairs(
@@ -80,6 +90,19 @@ impl ConfusionMatrix {
     /// Rows predicted as `class`.
     pub fn predicted(&self, class: usize) -> u64 {
         self.counts.iter().map(|row| row[class]).sum()
+    }
+
+    /// Accuracy, macro precision, macro recall and macro F1 without their intervals, for choosing among
+    /// epochs. NaN where there are no rows.
+    pub fn point_metrics(&self) -> PointMetrics {
+        let flat: Vec<u64> = self.counts.iter().flatten().copied().collect();
+        let point = point_estimates(&flat, self.counts.len());
+        PointMetrics {
+            accuracy: self.correct() as f64 / self.rows() as f64,
+            precision_macro: point.precision,
+            recall_macro: point.recall,
+            f1_macro: point.f1,
+        }
     }
 
     /// All metrics: proportions with Wilson's interval, F1 and the means over classes with a

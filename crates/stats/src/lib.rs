@@ -24,7 +24,7 @@ mod sequential;
 
 pub use bootstrap::{Bootstrap, basic_interval, percentile_interval, resample};
 pub use calibration::{Calibration, ReliabilityBin, calibration};
-pub use classification::{ClassMetrics, ClassificationMetrics, ConfusionMatrix};
+pub use classification::{ClassMetrics, ClassificationMetrics, ConfusionMatrix, PointMetrics};
 pub use drift::{
     ChiSquareTest, DriftPolicy, DriftVerdict, FeatureCounts, FeatureDrift, PsiTest, chi_square_test,
     js_divergence, judge_drift, psi, psi_test,
