@@ -1,1 +1,4 @@
 //! placeholder
+
+pub mod evaluation;
+pub mod report;
