@@ -5,12 +5,14 @@
 
 mod error;
 mod guard;
+mod port;
 mod tensor;
 
 use std::path::Path;
 
 pub use error::EngineError;
 pub use guard::without_panic;
+pub use port::{Port, arrange};
 pub use tensor::{DataType, Tensor, TensorData};
 
 /// Something that runs ONNX models.
@@ -36,9 +38,8 @@ pub trait Session: Send {
 
     /// Runs the model once.
     ///
-    /// Inputs are matched by name. An input that the model lacks is an error, except that an input which the model
-    /// simply does not read (`token_type_ids` in many encoders) can be left out by asking [`Session::inputs`] first.
-    /// Outputs come in the order of [`Session::outputs`].
+    /// Inputs are matched by name and must be exactly those of [`Session::inputs`], in any order. Outputs come in
+    /// the order of [`Session::outputs`].
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError>;
 
     /// Another session over the same weights, for another thread.
@@ -77,15 +78,4 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self { threads: 1 }
     }
-}
-
-/// An input or output of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// The value's name in the model.
-    pub name: String,
-    /// The element type, `None` when it is none that [`Tensor`] carries.
-    pub dtype: Option<DataType>,
-    /// The size of every axis, `None` where it is known only at run time.
-    pub shape: Vec<Option<usize>>,
 }

@@ -124,6 +124,20 @@ impl TensorData {
     }
 }
 
+impl DataType {
+    /// The name that messages use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::I64 => "int64",
+            Self::I32 => "int32",
+            Self::U8 => "uint8",
+            Self::I8 => "int8",
+            Self::Bool => "bool",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,127 @@
+use std::{path::PathBuf, sync::Arc};
+
+use ort::{
+    environment::Environment,
+    session::{Session as RuntimeSession, SessionInputValue, builder::GraphOptimizationLevel},
+    value::{Outlet, ValueType},
+};
+use refit_engine::{EngineError, ModelSource, Port, Session, SessionOptions, Tensor, arrange, without_panic};
+
+use crate::{
+    NAME,
+    tensor::{data_type, from_runtime, to_runtime},
+};
+
+/// A session of ONNX Runtime. It is never run from two threads at once: [`Session::fork`] makes another one.
+pub(crate) struct OrtSession {
+    session: RuntimeSession,
+    inputs: Arc<[Port]>,
+    outputs: Arc<[Port]>,
+    recipe: Arc<Recipe>,
+}
+
+/// What it takes to make the same session again.
+struct Recipe {
+    environment: Environment,
+    model: Model,
+    options: SessionOptions,
+}
+
+enum Model {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl OrtSession {
+    pub(crate) fn load(
+        environment: &Environment,
+        model: ModelSource<'_>,
+        options: &SessionOptions,
+    ) -> Result<Self, EngineError> {
+        let model = match model {
+            ModelSource::File(path) => Model::File(path.to_path_buf()),
+            ModelSource::Bytes(bytes) => Model::Bytes(bytes.to_vec()),
+        };
+        Self::from_recipe(Arc::new(Recipe { environment: environment.clone(), model, options: *options }))
+    }
+
+    fn from_recipe(recipe: Arc<Recipe>) -> Result<Self, EngineError> {
+        let failed = |reason: String| EngineError::Load { engine: NAME, path: recipe.path(), reason };
+        let session = without_panic(|| recipe.build()).map_err(failed)?;
+        let session = session.map_err(|error| failed(one_line(&error)))?;
+        let inputs = session.inputs().iter().map(port).collect();
+        let outputs = session.outputs().iter().map(port).collect();
+        Ok(Self { session, inputs, outputs, recipe })
+    }
+}
+
+impl Recipe {
+    fn path(&self) -> Option<PathBuf> {
+        match &self.model {
+            Model::File(path) => Some(path.clone()),
+            Model::Bytes(_) => None,
+        }
+    }
+
+    fn build(&self) -> ort::Result<RuntimeSession> {
+        let mut builder = RuntimeSession::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(self.options.threads.max(1))?
+            .with_inter_threads(1)?
+            // Idle workers would otherwise burn the cores that the other sessions need.
+            .with_intra_op_spinning(false)?
+            // It keeps a plan for every shape it has seen, and texts come in hundreds of lengths.
+            .with_memory_pattern(false)?;
+        match &self.model {
+            Model::File(path) => builder.commit_from_file(path),
+            Model::Bytes(bytes) => builder.commit_from_memory(bytes),
+        }
+    }
+}
+
+impl Session for OrtSession {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError> {
+        let values = arrange(&self.inputs, inputs)?;
+        without_panic(|| run(&mut self.session, &self.outputs, &values))
+            .unwrap_or_else(|reason| Err(EngineError::Run { engine: NAME, reason }))
+    }
+
+    fn fork(&self) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(Self::from_recipe(Arc::clone(&self.recipe))?))
+    }
+}
+
+fn run(
+    session: &mut RuntimeSession,
+    outputs: &[Port],
+    inputs: &[&Tensor],
+) -> Result<Vec<(String, Tensor)>, EngineError> {
+    let failed = |error: ort::Error| EngineError::Run { engine: NAME, reason: one_line(&error) };
+    let values: Vec<SessionInputValue<'_>> =
+        inputs.iter().map(|tensor| to_runtime(tensor)).collect::<ort::Result<_>>().map_err(failed)?;
+    let results = session.run(&values[..]).map_err(failed)?;
+    outputs.iter().enumerate().map(|(index, port)| from_runtime(port, &results[index])).collect()
+}
+
+fn port(outlet: &Outlet) -> Port {
+    let (dtype, shape) = match outlet.dtype() {
+        ValueType::Tensor { ty, shape, .. } => {
+            (data_type(*ty), shape.iter().map(|&axis| usize::try_from(axis).ok()).collect())
+        }
+        _ => (None, Vec::new()),
+    };
+    Port { name: outlet.name().to_owned(), dtype, shape }
+}
+
+/// ONNX Runtime's messages come with line breaks.
+fn one_line<R>(error: &ort::Error<R>) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
