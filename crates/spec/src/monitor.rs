@@ -23,7 +23,7 @@ section! {
         /// The requests of this long are compared with the training rows, then the next.
         window: "duration" = "\"1h\"",
         /// False alarms to live with; the level of each window's test follows from it.
-        budget: "`\"N false alarms a hour, day, week, month or year\"`" = "\"1 false alarm a month\"",
+        budget: "`\"N false alarms a PERIOD\"`; hour, day, week, month or year" = "\"1 false alarm a month\"",
         /// The smallest index that counts as drift, however sure one is of it.
         min_psi: "number" = "0.1",
         /// Windows with fewer rows are not judged.

@@ -53,6 +53,11 @@ impl TryFrom<RawSpec> for Spec {
 
     fn try_from(raw: RawSpec) -> Result<Self, SpecErrors> {
         let mut problems = raw.problems;
+        // After a syntax error the rest of the file is a guess: its problems would mislead.
+        if problems.iter().any(|problem| problem.path.is_empty()) {
+            problems.retain(|problem| problem.path.is_empty());
+            return Err(SpecErrors(problems));
+        }
         let model = ModelSpec::check(&raw.model, &mut problems);
         let data = DataSpec::check(&raw.data, &mut problems);
         let train = TrainSpec::check(&raw.train, &mut problems);

