@@ -5,7 +5,9 @@ use ort::{
     session::{Session as RuntimeSession, SessionInputValue, builder::GraphOptimizationLevel},
     value::{Outlet, ValueType},
 };
-use refit_engine::{EngineError, ModelSource, Port, Session, SessionOptions, Tensor, arrange, without_panic};
+use refit_engine::{
+    EngineError, Model, ModelSource, Port, Session, SessionOptions, Tensor, arrange, without_panic,
+};
 
 use crate::{
     NAME,
@@ -23,11 +25,11 @@ pub(crate) struct OrtSession {
 /// What it takes to make the same session again.
 struct Recipe {
     environment: Environment,
-    model: Model,
+    model: Source,
     options: SessionOptions,
 }
 
-enum Model {
+enum Source {
     File(PathBuf),
     Bytes(Vec<u8>),
 }
@@ -39,8 +41,8 @@ impl OrtSession {
         options: &SessionOptions,
     ) -> Result<Self, EngineError> {
         let model = match model {
-            ModelSource::File(path) => Model::File(path.to_path_buf()),
-            ModelSource::Bytes(bytes) => Model::Bytes(bytes.to_vec()),
+            ModelSource::File(path) => Source::File(path.to_path_buf()),
+            ModelSource::Bytes(bytes) => Source::Bytes(bytes.to_vec()),
         };
         Self::from_recipe(Arc::new(Recipe { environment: environment.clone(), model, options: *options }))
     }
@@ -58,8 +60,8 @@ impl OrtSession {
 impl Recipe {
     fn path(&self) -> Option<PathBuf> {
         match &self.model {
-            Model::File(path) => Some(path.clone()),
-            Model::Bytes(_) => None,
+            Source::File(path) => Some(path.clone()),
+            Source::Bytes(_) => None,
         }
     }
 
@@ -73,8 +75,8 @@ impl Recipe {
             // It keeps a plan for every shape it has seen, and texts come in hundreds of lengths.
             .with_memory_pattern(false)?;
         match &self.model {
-            Model::File(path) => builder.commit_from_file(path),
-            Model::Bytes(bytes) => builder.commit_from_memory(bytes),
+            Source::File(path) => builder.commit_from_file(path),
+            Source::Bytes(bytes) => builder.commit_from_memory(bytes),
         }
     }
 }
@@ -94,8 +96,17 @@ impl Session for OrtSession {
             .unwrap_or_else(|reason| Err(EngineError::Run { engine: NAME, reason }))
     }
 
-    fn fork(&self) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(Self::from_recipe(Arc::clone(&self.recipe))?))
+    fn model(&self) -> Arc<dyn Model> {
+        Arc::new(Shared(Arc::clone(&self.recipe)))
+    }
+}
+
+/// A recipe by which several sessions are made.
+struct Shared(Arc<Recipe>);
+
+impl Model for Shared {
+    fn session(&self) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(OrtSession::from_recipe(Arc::clone(&self.0))?))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use refit_engine::{EngineError, Port, Session, Tensor, arrange, without_panic};
+use refit_engine::{EngineError, Model, Port, Session, Tensor, arrange, without_panic};
 use tract_onnx::{
     prelude::{TValue, TVec, TractResult, TypedFact, TypedRunnableModel},
     tract_core::internal::ensure,
@@ -71,7 +71,14 @@ impl Session for TractSession {
             .collect()
     }
 
-    fn fork(&self) -> Result<Box<dyn Session>, EngineError> {
+    fn model(&self) -> Arc<dyn Model> {
+        Arc::new(self.clone())
+    }
+}
+
+/// A session holds nothing but the shared plan, so it can be its own template.
+impl Model for TractSession {
+    fn session(&self) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -8,7 +8,7 @@ mod guard;
 mod port;
 mod tensor;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 pub use error::EngineError;
 pub use guard::without_panic;
@@ -42,8 +42,19 @@ pub trait Session: Send {
     /// the order of [`Session::outputs`].
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError>;
 
+    /// The loaded model, from which more sessions can be made when this one is in use.
+    fn model(&self) -> Arc<dyn Model>;
+
     /// Another session over the same weights, for another thread.
-    fn fork(&self) -> Result<Box<dyn Session>, EngineError>;
+    fn fork(&self) -> Result<Box<dyn Session>, EngineError> {
+        self.model().session()
+    }
+}
+
+/// What the sessions of one loaded model share.
+pub trait Model: Send + Sync {
+    /// Another session for another thread.
+    fn session(&self) -> Result<Box<dyn Session>, EngineError>;
 }
 
 /// Where a model comes from. A file is preferred: engines find external data beside it and need not hold the bytes.
