@@ -1,0 +1,67 @@
+//! What the tests need beside Rust.
+
+use crate::shell::{self, cargo, has, program, root};
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+/// Programs of the system and the Debian packages that carry them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("cc", "build-essential"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("kubectl", "kubernetes-client"),
+    ("curl", "curl"),
+];
+
+/// Installs everything.
+pub fn run() -> Result<()> {
+    system_packages()?;
+    python_environment()?;
+    onnx_runtime()
+}
+
+/// The interpreter of the tests' own environment.
+pub fn python() -> PathBuf {
+    root().join(".venv/bin/python")
+}
+
+fn system_packages() -> Result<()> {
+    let mut packages: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    let can_make_environments = program("python3").args(["-c", "import ensurepip, venv"]).output();
+    if !can_make_environments.is_ok_and(|output| output.status.success()) {
+        packages.extend(["python3", "python3-venv", "python3-pip"]);
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let is_root = program("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0"));
+    if !has("apt-get") || !is_root {
+        bail!("the tests need programs that are missing here; install the packages {}", packages.join(" "));
+    }
+    shell::run(program("apt-get").args(["update", "-qq"]))?;
+    shell::run(
+        program("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+fn python_environment() -> Result<()> {
+    let requirements = root().join("xtask/requirements.txt");
+    let wanted = std::fs::read(&requirements)?;
+    let installed = root().join(".venv/installed.txt");
+    if std::fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    shell::run(program("python3").args(["-m", "venv", ".venv"]))?;
+    let mut pip = program(python());
+    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
+    Ok(std::fs::write(installed, wanted)?)
+}
+
+fn onnx_runtime() -> Result<()> {
+    shell::run(cargo().args(["run", "--quiet", "--package", "refit", "--", "engine", "install", "onnxruntime"]))
+}
