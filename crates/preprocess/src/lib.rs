@@ -1,1 +1,14 @@
-//! placeholder
+//! Raw input to tensors.
+//!
+//! Training and serving run this same code with the same settings, which travel in the artifact as
+//! `preprocessing.json` beside `tokenizer.json`. So far: text.
+//!
+//! This crate reads no files: it is given bytes.
+
+mod batch;
+mod error;
+mod text;
+
+pub use batch::{PaddedBatch, pad};
+pub use error::PreprocessError;
+pub use text::{Encoding, TextPreprocessor, TextSettings};
