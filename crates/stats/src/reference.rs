@@ -53,9 +53,9 @@ impl ReferenceDistribution {
         edges.retain(|&edge| edge < greatest);
         if edges.is_empty() {
             // All quantiles sit on the greatest value: tell it apart from what lies on either side.
-            edges = vec![greatest.next_down(), greatest];
+            edges = around(greatest).to_vec();
         } else if edges == [least] && bins > 2 {
-            edges = vec![least.next_down(), least];
+            edges = around(least).to_vec();
         }
         let mut distribution = Self {
             feature: feature.to_owned(),
@@ -171,6 +171,13 @@ impl ReferenceDistribution {
         }
         Ok(())
     }
+}
+
+/// Edges just below and just above a value: wide enough to survive being written as JSON and read by
+/// a parser that is off by a last digit.
+fn around(value: f64) -> [f64; 2] {
+    let gap = 1e-9 * value.abs().max(1e-3);
+    [value - gap, value + gap]
 }
 
 /// Four significant digits, without an exponent where the number is of ordinary size.

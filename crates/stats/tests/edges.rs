@@ -43,8 +43,11 @@ fn a_tiny_but_certain_shift_stays_below_the_floor() {
 
 #[test]
 fn constant_feature_still_shows_a_change_in_either_direction() {
-    let reference = ReferenceDistribution::numeric("unknown_rate", &[0.25; 400], 10).unwrap();
+    let reference = ReferenceDistribution::numeric("unknown_rate", &[0.1 + 0.2; 400], 10).unwrap();
+    let text = serde_json::to_string(&reference).unwrap();
+    let reference: ReferenceDistribution = serde_json::from_str(&text).unwrap();
     assert_eq!(reference.counts, [0, 400, 0]);
+    assert_eq!(reference.bin(0.1 + 0.2), Some(1));
     for moved in [0.1, 0.4] {
         let mut observed = vec![0; reference.bins()];
         observed[reference.bin(moved).unwrap()] += 60;

@@ -152,3 +152,6 @@ fn log_loss(rows: &[Scored]) -> f64 {
     let of_truth = |row: &Scored| f64::from(row.probabilities[row.truth].max(f32::MIN_POSITIVE));
     rows.iter().map(|row| -of_truth(row).ln()).sum::<f64>() / rows.len() as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,15 @@
 //! The report takes plain values and knows nothing of where they come from; whoever trains fills a
 //! [`Report`] and [`render`]s it. Text from data and configuration is escaped when it is written.
 
+mod html;
+mod page;
+mod plot;
+
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Evaluation;
+
+pub use page::render;
 
 /// Everything that the report shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,3 +123,6 @@ pub struct Candidate {
     /// Median time of one answer in the engine that would serve it.
     pub latency_ms: Option<f64>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use super::*;
+use crate::evaluation::{Scored, evaluate};
+
+/// A plausible run over `labels`, every third or so answer of a class wrong.
+fn report(labels: &[&str]) -> Report {
+    let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+    let rows: Vec<Scored> = (0..400)
+        .map(|index| {
+            let truth = index % labels.len();
+            let guess = if index % 7 < 5 { truth } else { (truth + 1) % labels.len() };
+            let sure = 0.55 + 0.4 * ((index * 37) % 100) as f32 / 100.0;
+            let mut probabilities = vec![(1.0 - sure) / (labels.len() as f32 - 1.0); labels.len()];
+            probabilities[guess] = sure;
+            let source = if index % 4 == 0 { "tweets" } else { "reviews" };
+            Scored { truth, probabilities, slices: vec![("source".to_owned(), source.to_owned())] }
+        })
+        .collect();
+    Report {
+        model: "review-sentiment".to_owned(),
+        version: "1".to_owned(),
+        created_at: "2026-11-21T04:00:00Z".to_owned(),
+        facts: vec![("method".to_owned(), "full".to_owned())],
+        learning_curve: LearningCurve {
+            metric: "f1_macro".to_owned(),
+            train_loss: (0..60).map(|step| (step * 5, 0.7 * (-(step as f64) / 30.0).exp() + 0.1)).collect(),
+            validation: vec![(100, 0.74), (200, 0.81), (300, 0.8)],
+            best_step: Some(200),
+        },
+        evaluation: evaluate(&labels, &rows).expect("the rows are sound"),
+        class_balance: labels
+            .iter()
+            .map(|label| ClassBalance { label: label.clone(), train: 8000, validation: 1000, test: 1000 })
+            .collect(),
+        audit: vec![Finding { name: "duplicate texts".to_owned(), rows: 12, action: "kept once".to_owned() }],
+        parity: vec![ParityCheck {
+            name: "trained = exported float32 (tract)".to_owned(),
+            rows: 64,
+            max_abs: 3.1e-6,
+            tolerance: Some(1e-4),
+        }],
+        quantization: Quantization {
+            served: "int8".to_owned(),
+            engine: "onnxruntime 1.31.1".to_owned(),
+            reason: "2.2 times as fast, accuracy down by 0.001".to_owned(),
+            candidates: vec![Candidate {
+                precision: "int8".to_owned(),
+                bytes: 23_000_000,
+                accuracy: None,
+                latency_ms: Some(3.7),
+            }],
+        },
+        config: "[model]\nname = \"review-sentiment\"\n".to_owned(),
+    }
+}
+
+#[test]
+fn needs_nothing_but_itself() {
+    let html = render(&report(&["neg", "pos"]));
+    for forbidden in ["<script", "http://", "https://", " src=", " href=", "@import", "url("] {
+        assert!(!html.contains(forbidden), "{forbidden}");
+    }
+    assert_eq!(html.matches("<svg").count(), 4);
+    for part in
+        ["Learning curve", "Reliability", "Slices", "Data audit", "Parity", "Quantization", "Effective"]
+    {
+        assert!(html.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn text_from_outside_cannot_become_markup() {
+    let evil = "<script>alert('x')</script>\"><img onerror=\"y\" src=z>&amp;</pre>";
+    let mut report = report(&[evil, "pos"]);
+    for text in [
+        &mut report.model,
+        &mut report.version,
+        &mut report.created_at,
+        &mut report.config,
+        &mut report.learning_curve.metric,
+        &mut report.quantization.reason,
+        &mut report.quantization.served,
+        &mut report.quantization.engine,
+        &mut report.parity[0].name,
+        &mut report.quantization.candidates[0].precision,
+        &mut report.evaluation.slices[0].value,
+        &mut report.evaluation.baseline.label,
+        &mut report.class_balance[0].label,
+    ] {
+        *text = evil.to_owned();
+    }
+    report.facts = vec![(evil.to_owned(), evil.to_owned())];
+    report.audit = vec![Finding { name: evil.to_owned(), rows: 1, action: evil.to_owned() }];
+    let html = render(&report);
+    assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("onerror=\"y"));
+    assert_eq!(html.matches("</pre>").count(), 1, "the configuration closes its own element");
+    assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&gt;"));
+}
+
+#[test]
+fn tags_are_balanced_for_any_number_of_classes_and_for_runs_cut_short() {
+    let names: Vec<String> = (0..25).map(|class| format!("class number {class} with a long name")).collect();
+    let many: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut cut_short = report(&["neg", "pos"]);
+    cut_short.learning_curve = LearningCurve::default();
+    cut_short.audit.clear();
+    cut_short.parity.clear();
+    cut_short.class_balance.clear();
+    cut_short.evaluation.slices.clear();
+    let mut diverged = report(&["neg", "pos"]);
+    diverged.learning_curve.train_loss.push((301, f64::NAN));
+    diverged.learning_curve.validation = vec![(300, f64::NAN)];
+    for report in [report(&many), cut_short, diverged] {
+        let html = render(&report);
+        for tag in
+            ["svg", "g", "text", "title", "table", "tr", "td", "th", "div", "main", "pre", "h2", "p", "span"]
+        {
+            let opened =
+                html.matches(&format!("<{tag}>")).count() + html.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, html.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        assert!(!html.contains("NaN") && !html.contains("inf\""), "a number that is none reached the page");
+    }
+}
+
+#[test]
+fn failures_are_said() {
+    let mut failed = report(&["neg", "pos"]);
+    failed.parity[0].max_abs = 0.3;
+    assert!(render(&failed).contains("failed"));
+    failed.parity[0].tolerance = None;
+    assert!(!render(&failed).contains("failed"));
+    failed.evaluation.metrics.accuracy.lower = 0.1;
+    assert!(render(&failed).contains("not shown to beat the baseline"));
+}
