@@ -1,1 +1,25 @@
-//! placeholder
+//! An artifact, an engine and the preprocessing together: raw text in, answers out.
+//!
+//! Training, the gate, the service and the command line all answer through this crate, so that they cannot disagree.
+//! An answer never depends on what else is asked at the same time: every text runs alone, without padding. On a CPU a
+//! batch costs per token about what single texts cost, and padding costs more.
+
+mod choice;
+mod engines;
+mod error;
+mod golden;
+mod observation;
+mod prediction;
+mod predictor;
+mod reference;
+mod worker;
+
+pub use choice::{Choice, Form};
+pub use engines::{Availability, EngineConfig, Engines};
+pub use error::PredictorError;
+pub use golden::{FLOAT32_TOLERANCE, GoldenReplay, INT8_OTHER_ENGINE_TOLERANCE, INT8_TOLERANCE};
+pub use observation::{FeatureValue, Observation};
+pub use prediction::Prediction;
+pub use predictor::{LoadOptions, Predictor};
+pub use reference::{ReferenceOptions, build_reference};
+pub use worker::Worker;

@@ -1,0 +1,206 @@
+use std::{
+    num::NonZero,
+    panic,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use refit_artifact::{Bundle, Manifest, Reference, files};
+use refit_engine::{Engine, Session, SessionOptions};
+use refit_preprocess::{TextPreprocessor, TextSettings};
+use refit_stats::StatsError;
+
+use crate::{
+    Choice, Engines, Form, GoldenReplay, Prediction, PredictorError, Worker,
+    choice::choose,
+    golden::replay,
+    worker::{Input, LOGITS, Shared},
+};
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Which form of the model.
+    pub form: Form,
+    /// The threads that work on one text. One each, with several workers, is fastest on a CPU.
+    pub threads: usize,
+    /// The most workers that [`Predictor::predict_batch`] uses.
+    pub workers: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        let workers = thread::available_parallelism().map_or(1, NonZero::get);
+        Self { form: Form::AsManifest, threads: 1, workers }
+    }
+}
+
+/// A model that is ready to answer: verified, loaded, and its golden examples replayed.
+pub struct Predictor {
+    shared: Arc<Shared>,
+    workers: usize,
+    replayed: GoldenReplay,
+}
+
+impl Predictor {
+    /// Loads the model of an artifact and replays its golden examples.
+    pub fn load(bundle: &Bundle, engines: &Engines, options: &LoadOptions) -> Result<Self, PredictorError> {
+        let (choice, engine) = choose_engine(bundle, engines, &options.form)?;
+        let model = bundle.file(&choice.file).ok_or_else(|| PredictorError::NoPrecision {
+            path: bundle.path().to_path_buf(),
+            precision: choice.precision,
+        })?;
+        let session_options = SessionOptions { threads: options.threads };
+        let session = engine.load(model.as_path().into(), &session_options)?;
+        let manifest = bundle.manifest().clone();
+        let shared = Arc::new(Shared {
+            path: bundle.path().to_path_buf(),
+            labels: manifest.labels.iter().map(|label| Arc::from(label.as_str())).collect(),
+            reference: checked_reference(bundle, &manifest)?,
+            preprocessor: preprocessor(bundle)?,
+            inputs: inputs_of(bundle, session.as_ref())?,
+            model: session.model(),
+            idle: Mutex::new(vec![session]),
+            engine_version: engine.version().to_owned(),
+            manifest,
+            choice,
+        });
+        let mut predictor =
+            Self { shared, workers: options.workers.max(1), replayed: GoldenReplay::default() };
+        let mut worker = predictor.worker()?;
+        predictor.replayed = replay(&mut worker, &bundle.golden()?)?;
+        drop(worker);
+        Ok(predictor)
+    }
+
+    /// Answers one text.
+    pub fn predict(&self, text: &str) -> Result<Prediction, PredictorError> {
+        self.worker()?.predict(text)
+    }
+
+    /// Answers texts, several at a time but each exactly as [`Predictor::predict`] does; answers are in the order of
+    /// the texts.
+    pub fn predict_batch<T: AsRef<str> + Sync>(
+        &self,
+        texts: &[T],
+    ) -> Result<Vec<Prediction>, PredictorError> {
+        let workers = self.sessions(self.workers.min(texts.len()))?;
+        let Some(count) = NonZero::new(workers.len()) else { return Ok(Vec::new()) };
+        let share = texts.len().div_ceil(count.get());
+        let answers = thread::scope(|scope| {
+            let threads: Vec<_> = workers
+                .into_iter()
+                .zip(texts.chunks(share))
+                .map(|(mut worker, texts)| {
+                    scope.spawn(move || {
+                        texts.iter().map(|text| worker.predict(text.as_ref())).collect::<Result<Vec<_>, _>>()
+                    })
+                })
+                .collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+            };
+            threads.into_iter().map(join).collect::<Result<Vec<Vec<Prediction>>, PredictorError>>()
+        })?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// `count` workers, each for a thread of its own, over one copy of the weights where the engine can share it.
+    pub fn sessions(&self, count: usize) -> Result<Vec<Worker>, PredictorError> {
+        (0..count).map(|_| self.worker()).collect()
+    }
+
+    /// One worker: an idle session, else another one over the same weights.
+    pub fn worker(&self) -> Result<Worker, PredictorError> {
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let session = match idle {
+            Some(session) => session,
+            None => self.shared.model.session()?,
+        };
+        Ok(Worker::new(Arc::clone(&self.shared), session))
+    }
+
+    /// What the artifact says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.shared.manifest
+    }
+
+    /// The labels in the order of the logits.
+    pub fn labels(&self) -> &[Arc<str>] {
+        &self.shared.labels
+    }
+
+    /// What drift is measured against.
+    pub fn reference(&self) -> &Reference {
+        &self.shared.reference
+    }
+
+    /// Which file runs in which engine, and why.
+    pub fn choice(&self) -> &Choice {
+        &self.shared.choice
+    }
+
+    /// The version of the engine.
+    pub fn engine_version(&self) -> &str {
+        &self.shared.engine_version
+    }
+
+    /// How far the replayed golden examples were from the stored ones.
+    pub fn golden_replay(&self) -> GoldenReplay {
+        self.replayed
+    }
+}
+
+fn choose_engine(
+    bundle: &Bundle,
+    engines: &Engines,
+    form: &Form,
+) -> Result<(Choice, Arc<dyn Engine>), PredictorError> {
+    let why_not = |name: &str| engines.get(name).is_none().then(|| engines.why_not(name));
+    let missing = |(name, reason)| PredictorError::NoEngine { name, reason };
+    let choice = choose(&bundle.manifest().serving, form, why_not).map_err(missing)?;
+    let engine = engines
+        .get(&choice.engine)
+        .ok_or_else(|| missing((choice.engine.clone(), engines.why_not(&choice.engine))))?;
+    Ok((choice, Arc::clone(engine)))
+}
+
+fn preprocessor(bundle: &Bundle) -> Result<TextPreprocessor, PredictorError> {
+    let settings: TextSettings = bundle.json(files::PREPROCESSING)?;
+    TextPreprocessor::new(&bundle.read(files::TOKENIZER)?, settings)
+        .map_err(|source| PredictorError::Preprocessing { path: bundle.path().to_path_buf(), source })
+}
+
+/// The reference, whose classes must be the model's: else every prediction would be counted as unknown.
+fn checked_reference(bundle: &Bundle, manifest: &Manifest) -> Result<Reference, PredictorError> {
+    let reference = bundle.reference()?;
+    for distribution in &reference.distributions {
+        if let refit_stats::FeatureKind::Categorical { categories } = &distribution.kind
+            && distribution.feature == refit_artifact::features::PREDICTED_CLASS
+            && *categories != manifest.labels
+        {
+            let source =
+                StatsError::BinsDiffer { reference: categories.len(), observed: manifest.labels.len() };
+            return Err(PredictorError::Reference { rows: 0, source });
+        }
+    }
+    Ok(reference)
+}
+
+fn inputs_of(bundle: &Bundle, session: &dyn Session) -> Result<Vec<Input>, PredictorError> {
+    let not_a_classifier =
+        |reason: String| PredictorError::Model { path: bundle.path().to_path_buf(), reason };
+    if !session.outputs().iter().any(|output| output.name == LOGITS) {
+        return Err(not_a_classifier("it has no output \"logits\"".to_owned()));
+    }
+    session
+        .inputs()
+        .iter()
+        .map(|port| {
+            Input::ALL
+                .into_iter()
+                .find(|input| input.name() == port.name)
+                .ok_or_else(|| not_a_classifier(format!("nothing is known about its input {:?}", port.name)))
+        })
+        .collect()
+}
