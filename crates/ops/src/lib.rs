@@ -15,6 +15,7 @@ pub mod kernels;
 mod operator;
 pub mod operators;
 mod problem;
+mod shapes;
 
 pub use convert::{storage_dtype, to_device, to_host, to_host_as};
 pub use error::OpError;
@@ -33,6 +34,6 @@ pub const NEWEST_OPSET: i64 = 21;
 /// [`NEWEST_OPSET`] are read with the newest rules.
 pub fn find(name: &OpName, _opset: i64) -> Option<&'static dyn Operator> {
     static INDEX: OnceLock<HashMap<OpName, &'static dyn Operator>> = OnceLock::new();
-    let index = INDEX.get_or_init(|| operators::all().iter().map(|op| (op.name(), *op)).collect());
+    let index = INDEX.get_or_init(|| operators::all().map(|op| (op.name(), op)).collect());
     index.get(name).copied()
 }

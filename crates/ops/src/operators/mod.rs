@@ -1,8 +1,91 @@
-//! One unit an operator, listed once.
+//! One unit an operator, listed once. Families of operators that differ in one function (elementwise
+//! functions, comparisons, reductions) share a file and are a line each there.
+
+mod arithmetic;
+mod attention;
+mod cast;
+mod compare;
+mod constant;
+mod cross_entropy;
+mod cumsum;
+mod dropout;
+mod extremes;
+mod gather;
+mod gelu;
+mod gemm;
+mod join;
+mod layer_norm;
+mod linear;
+mod matmul;
+mod pow;
+mod reduce;
+mod reshape;
+mod select;
+mod shape;
+mod slice;
+mod softmax;
+mod transpose;
+mod unary;
 
 use crate::Operator;
 
 /// Every operator. A new one is a file here and a line in this list.
-pub fn all() -> &'static [&'static dyn Operator] {
-    &[]
+static LISTED: &[&dyn Operator] = &[
+    // refit's own
+    &attention::Attention,
+    &cross_entropy::SoftmaxCrossEntropy,
+    &dropout::Dropout::Refit,
+    &gelu::Gelu::Refit,
+    &layer_norm::LayerNorm::Refit,
+    &linear::Linear,
+    // the standard's
+    &arithmetic::Arithmetic::Add,
+    &arithmetic::Arithmetic::Div,
+    &arithmetic::Arithmetic::Mul,
+    &arithmetic::Arithmetic::Sub,
+    &cast::Cast,
+    &compare::Not,
+    &constant::Constant,
+    &constant::ConstantOfShape,
+    &constant::Range,
+    &cumsum::CumSum,
+    &dropout::Dropout::Standard,
+    &extremes::Clip,
+    &extremes::Extreme::Max,
+    &extremes::Extreme::Min,
+    &gather::Gather,
+    &gather::GatherElements,
+    &gelu::Gelu::Standard,
+    &gemm::Gemm,
+    &join::Concat,
+    &join::Split,
+    &layer_norm::LayerNorm::Standard,
+    &matmul::MatMul,
+    &pow::Pow,
+    &reduce::Reduce::L2,
+    &reduce::Reduce::Max,
+    &reduce::Reduce::Mean,
+    &reduce::Reduce::Min,
+    &reduce::Reduce::Sum,
+    &reduce::Reduce::SumSquare,
+    &reshape::Reshape::Flatten,
+    &reshape::Reshape::Identity,
+    &reshape::Reshape::Reshape,
+    &reshape::Reshape::Squeeze,
+    &reshape::Reshape::Unsqueeze,
+    &select::Expand,
+    &select::Where,
+    &shape::Shape,
+    &shape::Size,
+    &slice::Slice,
+    &softmax::Softmax::LogSoftmax,
+    &softmax::Softmax::Softmax,
+    &transpose::Transpose,
+];
+
+/// Every operator that is supported.
+pub fn all() -> impl Iterator<Item = &'static dyn Operator> {
+    let unary = unary::ALL.iter().map(|op| op as &dyn Operator);
+    let compare = compare::ALL.iter().map(|op| op as &dyn Operator);
+    LISTED.iter().copied().chain(unary).chain(compare)
 }
