@@ -185,9 +185,34 @@ impl Store {
         .fetch_one(self.pool())
         .await
         .map_err(self.failed("count labelled rows"))?;
-        let (total, correct): (i64, i64) = (row.get(0), row.get(1));
-        Ok(LabelledTally { total: total as u64, correct: correct as u64, last_sequence: row.get(2) })
+        read_tally(&row)
     }
+
+    /// Counts the last `limit` labelled rows of a version: its accuracy of late.
+    pub async fn recent_tally(
+        &self,
+        model: &str,
+        version: &str,
+        limit: u32,
+    ) -> Result<LabelledTally, StoreError> {
+        let row = sqlx::query(
+            "SELECT COUNT(*), COALESCE(SUM(correct), 0), COALESCE(MAX(sequence), 0) FROM (
+                 SELECT correct, sequence FROM feedback WHERE model = ?1 AND version = ?2
+                 ORDER BY sequence DESC LIMIT ?3)",
+        )
+        .bind(model)
+        .bind(version)
+        .bind(limit)
+        .fetch_one(self.pool())
+        .await
+        .map_err(self.failed("count recent labelled rows"))?;
+        read_tally(&row)
+    }
+}
+
+fn read_tally(row: &SqliteRow) -> Result<LabelledTally, StoreError> {
+    let (total, correct): (i64, i64) = (row.get(0), row.get(1));
+    Ok(LabelledTally { total: total as u64, correct: correct as u64, last_sequence: row.get(2) })
 }
 
 fn read(row: &SqliteRow) -> Result<LabelledRow, StoreError> {

@@ -171,6 +171,8 @@ async fn labels_are_read_in_order_of_arrival() {
     );
     let tally = store.labelled_tally("m", Some("1"), 0).await.unwrap();
     assert_eq!((tally.total, tally.correct, tally.last_sequence), (3, 2, rows[2].sequence));
+    let recent = store.recent_tally("m", "1", 2).await.unwrap();
+    assert_eq!((recent.total, recent.correct, recent.last_sequence), (2, 1, rows[2].sequence));
     assert_eq!(store.labelled_tally("m", Some("2"), 0).await.unwrap(), Default::default());
 }
 
