@@ -52,7 +52,7 @@ impl Operator for Pow {
 
     fn problems(&self) -> Vec<Problem> {
         let mut problems = broadcast_problems(0.5, 2.0);
-        problems.push(Problem::new("squares of negatives").random(&[3, 4]).floats(&[], &[2.0]));
+        problems.push(Problem::new("squares of negatives").random(&[3, 4]).integers(&[], &[2]));
         problems
     }
 }
