@@ -13,11 +13,16 @@ pub enum GraphError {
     #[error("a tensor of shape {shape:?} is larger than this machine can address: the file is damaged")]
     TensorTooLarge { shape: Vec<usize> },
 
-    #[error("these bytes are not an ONNX model: {0}")]
+    #[error("these bytes are not an ONNX model, or only a part of one")]
     Decode(#[from] prost::DecodeError),
 
     #[error("the ONNX model is not usable: {what}")]
     Malformed { what: String },
+
+    #[error(
+        "the model takes {bytes} bytes, more than the 2 GiB of one ONNX file: write its weights to an external file"
+    )]
+    TooLargeForOneFile { bytes: usize },
 
     #[error("initializer \"{name}\" lies in the external file \"{location}\": {why}")]
     External { name: String, location: String, why: String },

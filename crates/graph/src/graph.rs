@@ -1,4 +1,4 @@
-use crate::{Dim, Fact, GraphError, HostTensor, Node, onnx};
+use crate::{Attribute, Dim, Fact, GraphError, HostTensor, Node, onnx};
 use std::collections::{BTreeMap, HashMap};
 
 /// A value of one graph: an input, an initializer or the output of a node.
@@ -53,6 +53,8 @@ pub struct Graph {
     pub(crate) initializers: BTreeMap<ValueId, Initializer>,
     /// Inner graphs only: values that are defined in a surrounding graph, by name.
     pub(crate) captures: Vec<ValueId>,
+    /// What the file says of this graph and refit does not look into.
+    pub(crate) carried: onnx::CarriedGraph,
 }
 
 impl Graph {
@@ -215,30 +217,52 @@ impl Graph {
         ValueId((self.values.len() - 1) as u32)
     }
 
-    pub(crate) fn add_initializer(&mut self, name: &str, initializer: Initializer) -> ValueId {
-        let tensor = &initializer.tensor;
-        let mut fact = Fact::new(tensor.dtype(), tensor.shape().iter().copied());
-        if tensor.shape().len() <= 1 && tensor.len() <= 64 && !tensor.dtype().is_float() {
-            fact.elements = tensor.to_i64().and_then(|elements| {
-                elements.into_iter().map(|e| usize::try_from(e).ok().map(Dim::Known)).collect()
-            });
-        }
-        let id = self.add_value(name, fact);
+    /// Makes an existing value a constant; its fact becomes what the tensor is.
+    pub(crate) fn put_initializer(&mut self, id: ValueId, initializer: Initializer) {
+        self.set_fact(id, fact_of_constant(&initializer.tensor));
         self.initializers.insert(id, initializer);
-        id
     }
 }
 
+/// Longest integer constant whose elements shape arithmetic may follow.
+const MAX_ELEMENTS: usize = 64;
+
+/// What is known of a constant: everything, for small non-negative integers their elements too.
+pub(crate) fn fact_of_constant(tensor: &HostTensor) -> Fact {
+    let mut fact = Fact::new(tensor.dtype(), tensor.shape().iter().copied());
+    if tensor.shape().len() <= 1 && tensor.len() <= MAX_ELEMENTS && !tensor.dtype().is_float() {
+        fact.elements = tensor.to_i64().and_then(|elements| {
+            elements.into_iter().map(|element| usize::try_from(element).ok().map(Dim::Known)).collect()
+        });
+    }
+    fact
+}
+
 impl Node {
+    /// Graphs among the attributes (`If`, `Loop`, `Scan`).
+    pub fn inner_graphs(&self) -> impl Iterator<Item = &Graph> {
+        self.attributes.values().filter_map(|attribute| match attribute {
+            Attribute::Graph(inner) => Some(&**inner),
+            _ => None,
+        })
+    }
+
     /// Names of outer values that the inner graphs of this node read.
     pub fn captured_names(&self) -> Vec<String> {
-        let mut names = Vec::new();
-        for attribute in self.attributes.values() {
-            if let crate::Attribute::Graph(inner) = attribute {
-                names.extend(inner.captures.iter().map(|id| inner.value(*id).name.clone()));
+        let graphs = self.inner_graphs();
+        graphs.flat_map(|inner| inner.captures.iter().map(|id| inner.value(*id).name.clone())).collect()
+    }
+
+    /// An outer value has a new name.
+    pub(crate) fn rename_capture(&mut self, old: &str, new: &str) {
+        for attribute in self.attributes.values_mut() {
+            let Attribute::Graph(inner) = attribute else { continue };
+            let captured = inner.captures.iter().copied().find(|id| inner.value(*id).name == old);
+            if let Some(id) = captured {
+                inner.values[id.index()].name = new.to_owned();
+                inner.nodes.iter_mut().for_each(|node| node.rename_capture(old, new));
             }
         }
-        names
     }
 }
 

@@ -15,6 +15,7 @@ mod node;
 pub mod onnx;
 mod patch;
 mod tensor;
+mod tidy;
 mod verify;
 
 pub use dtype::DType;

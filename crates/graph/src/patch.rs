@@ -1,6 +1,9 @@
 //! Patches: the only way in which a graph changes.
 
-use crate::{Attribute, Fact, Graph, GraphError, HostTensor, Initializer, Node, NodeId, OpName, ValueId};
+use crate::{
+    Attribute, Fact, Graph, GraphError, HostTensor, Initializer, Node, NodeId, OpName, ValueId,
+    graph::fact_of_constant,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A change to one graph, made by a pass and applied by the driver.
@@ -27,11 +30,7 @@ pub struct Patch {
 impl Patch {
     /// An empty patch of `graph`.
     pub fn new(graph: &Graph) -> Self {
-        Self {
-            first_value: graph.values.len() as u32,
-            names: graph.values.iter().map(|value| value.name.clone()).collect(),
-            ..Self::default()
-        }
+        Self { first_value: graph.values.len() as u32, names: graph.names(), ..Self::default() }
     }
 
     /// Whether applying it would change nothing.
@@ -48,7 +47,7 @@ impl Patch {
 
     /// A new constant. A name that is taken gets a number appended.
     pub fn initializer(&mut self, name: &str, tensor: HostTensor, trainable: bool) -> ValueId {
-        let fact = Fact::new(tensor.dtype(), tensor.shape().iter().copied());
+        let fact = fact_of_constant(&tensor);
         let id = self.value(name, fact);
         self.initializers.insert(id, Initializer { tensor, trainable });
         id
@@ -161,6 +160,7 @@ impl Patch {
 
         // A new node may read the value that it replaces; only readers that were there before move.
         let replaced: HashMap<ValueId, ValueId> = self.replaced.iter().copied().collect();
+        let names = graph.ids_by_name();
         for node in &mut graph.nodes[..first_new_node] {
             for input in node.inputs.iter_mut().flatten() {
                 *input = follow(&replaced, *input);
@@ -170,15 +170,9 @@ impl Patch {
             graph.outputs = outputs;
         }
         for position in 0..graph.outputs.len() {
-            let old = graph.outputs[position];
-            let new = follow(&replaced, old);
-            if new != old {
-                graph.outputs[position] = new;
-                let name = graph.values[old.index()].name.clone();
-                let other = std::mem::replace(&mut graph.values[new.index()].name, name);
-                graph.values[old.index()].name = other;
-            }
+            graph.hand_over_output(position, &replaced);
         }
+        graph.rename_captures(&names, &replaced, first_new_node);
         graph.remove_dead();
         graph.remove_inputs(&self.removed_inputs)?;
         graph.rename(&self.renamed)?;
@@ -209,148 +203,64 @@ fn follow(replaced: &HashMap<ValueId, ValueId>, mut id: ValueId) -> ValueId {
 }
 
 impl Graph {
-    /// Drops nodes and constants that no output depends on. Inputs stay.
-    fn remove_dead(&mut self) {
-        let names: HashMap<String, ValueId> = self
-            .values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| (value.name.clone(), ValueId(index as u32)))
-            .collect();
-        let producers = self.producers();
-        let mut live_nodes = vec![false; self.nodes.len()];
-        let mut live_values = vec![false; self.values.len()];
-        let mut queue = self.outputs.clone();
-        while let Some(value) = queue.pop() {
-            if std::mem::replace(&mut live_values[value.index()], true) {
-                continue;
-            }
-            let Some(producer) = producers[value.index()] else { continue };
-            if std::mem::replace(&mut live_nodes[producer.index()], true) {
-                continue;
-            }
-            let node = &self.nodes[producer.index()];
-            queue.extend(node.inputs.iter().flatten());
-            queue.extend(node.captured_names().iter().filter_map(|name| names.get(name)));
+    /// Names that a new value must not have: those of inner graphs too, which share one name space.
+    fn names(&self) -> HashSet<String> {
+        let mut names: HashSet<String> = self.values.iter().map(|value| value.name.clone()).collect();
+        for inner in self.nodes.iter().flat_map(Node::inner_graphs) {
+            names.extend(inner.names());
         }
-        let mut live = live_nodes.iter();
-        self.nodes.retain(|_| *live.next().unwrap_or(&false));
-        self.initializers.retain(|id, _| live_values[id.index()]);
+        names
     }
 
-    fn remove_inputs(&mut self, unwanted: &BTreeSet<ValueId>) -> Result<(), GraphError> {
-        let consumers = self.consumers();
-        for id in unwanted {
-            if !consumers[id.index()].is_empty() || self.outputs.contains(id) {
-                let what = format!("input \"{}\" is still read", self.value(*id).name);
-                return Err(GraphError::Patch { what });
-            }
+    /// Output `position` becomes what replaces it and keeps its name.
+    fn hand_over_output(&mut self, position: usize, replaced: &HashMap<ValueId, ValueId>) {
+        let old = self.outputs[position];
+        let mut new = follow(replaced, old);
+        if new == old {
+            return;
         }
-        self.inputs.retain(|id| !unwanted.contains(id));
-        Ok(())
+        let named_by_the_caller = self.inputs.contains(&new)
+            || self.initializers.contains_key(&new)
+            || self.captures.contains(&new)
+            || self.outputs.contains(&new);
+        if named_by_the_caller {
+            // The other name must stay as well, so the output becomes a copy.
+            let name = self.values[old.index()].name.clone();
+            let copy = self.add_value(&format!("{name}_copy_{}", self.values.len()), self.fact(new).clone());
+            self.nodes.push(Node {
+                name,
+                op: OpName::standard("Identity"),
+                inputs: vec![Some(new)],
+                outputs: vec![Some(copy)],
+                attributes: BTreeMap::new(),
+            });
+            new = copy;
+        }
+        self.outputs[position] = new;
+        let name = self.values[old.index()].name.clone();
+        let other = std::mem::replace(&mut self.values[new.index()].name, name);
+        self.values[old.index()].name = other;
     }
 
-    fn rename(&mut self, renamed: &BTreeMap<ValueId, String>) -> Result<(), GraphError> {
-        if renamed.is_empty() {
-            return Ok(());
-        }
-        let mut live = vec![false; self.values.len()];
-        let produced = self.nodes.iter().flat_map(|node| node.outputs.iter().flatten());
-        for id in produced.chain(&self.inputs).chain(&self.captures).chain(self.initializers.keys()) {
-            live[id.index()] = true;
-        }
-        let captured: HashSet<String> = self.nodes.iter().flat_map(Node::captured_names).collect();
-        for (id, name) in renamed {
-            if captured.contains(&self.value(*id).name) {
-                let what = format!("\"{}\" is read by an inner graph under this name", self.value(*id).name);
-                return Err(GraphError::Patch { what });
-            }
-            if let Some(holder) = self.find(name).filter(|holder| holder != id) {
-                if live[holder.index()] && !renamed.contains_key(&holder) {
-                    let what = format!("the name \"{name}\" is taken");
-                    return Err(GraphError::Patch { what });
-                }
-                self.values[holder.index()].name = self.free_name(name);
-            }
-            self.values[id.index()].name = name.clone();
-        }
-        Ok(())
-    }
-
-    fn free_name(&self, name: &str) -> String {
-        let names: HashSet<&str> = self.values.iter().map(|value| value.name.as_str()).collect();
-        let mut number = 1;
-        while names.contains(format!("{name}_{number}").as_str()) {
-            number += 1;
-        }
-        format!("{name}_{number}")
-    }
-
-    /// Brings the nodes into topological order, keeping the present order where it is free.
-    fn sort(&mut self) -> Result<(), GraphError> {
-        let producers = self.producers();
-        let names: HashMap<&str, ValueId> = self
-            .values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| (value.name.as_str(), ValueId(index as u32)))
-            .collect();
-        let mut state = vec![Visit::New; self.nodes.len()];
-        let mut order = Vec::with_capacity(self.nodes.len());
-        for root in 0..self.nodes.len() {
-            let mut stack = vec![(root, false)];
-            while let Some((index, done)) = stack.pop() {
-                if done {
-                    state[index] = Visit::Done;
-                    order.push(index);
-                    continue;
-                }
-                match state[index] {
-                    Visit::Done => continue,
-                    Visit::Open => {
-                        let what = format!("{} reads its own result", self.describe(NodeId(index as u32)));
-                        return Err(GraphError::Patch { what });
-                    }
-                    Visit::New => state[index] = Visit::Open,
-                }
-                stack.push((index, true));
-                let node = &self.nodes[index];
-                let captured = node.captured_names();
-                let reads = node
-                    .inputs
-                    .iter()
-                    .flatten()
-                    .copied()
-                    .chain(captured.iter().filter_map(|name| names.get(name.as_str()).copied()));
-                for value in reads {
-                    if let Some(producer) = producers[value.index()]
-                        && state[producer.index()] != Visit::Done
-                    {
-                        stack.push((producer.index(), false));
-                    }
+    /// Inner graphs read outer values by name: they follow replacements and new names.
+    fn rename_captures(
+        &mut self,
+        names: &HashMap<String, ValueId>,
+        replaced: &HashMap<ValueId, ValueId>,
+        first_new_node: usize,
+    ) {
+        let values = &self.values;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            for name in node.captured_names() {
+                let Some(old) = names.get(&name).copied() else { continue };
+                let id = if index < first_new_node { follow(replaced, old) } else { old };
+                let now = &values[id.index()].name;
+                if *now != name {
+                    node.rename_capture(&name, now);
                 }
             }
         }
-        let mut position = vec![0; order.len()];
-        for (new, old) in order.iter().enumerate() {
-            position[*old] = new;
-        }
-        let mut nodes: Vec<(usize, Node)> = std::mem::take(&mut self.nodes)
-            .into_iter()
-            .enumerate()
-            .map(|(old, node)| (position[old], node))
-            .collect();
-        nodes.sort_by_key(|(position, _)| *position);
-        self.nodes = nodes.into_iter().map(|(_, node)| node).collect();
-        Ok(())
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Visit {
-    New,
-    Open,
-    Done,
 }
 
 #[cfg(test)]

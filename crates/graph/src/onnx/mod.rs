@@ -1,13 +1,17 @@
 //! ONNX bytes to graph and back.
+//!
+//! Everything that a valid file says survives the round trip: what the graph does not model
+//! (functions, training information, non-tensor types, annotations) is carried through unread.
+//! Documentation strings of tensors and attributes are the exception: they are dropped.
 
-pub mod proto {
-    //! The messages of ONNX.
+mod carried;
+mod external;
+pub mod proto;
+mod read;
+mod tensor;
+mod write;
 
-    /// `AttributeProto`.
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct AttributeProto {}
-}
-
-/// What a file carries that refit does not look into.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Carried {}
+pub use carried::{Carried, CarriedGraph};
+pub use external::{ExternalData, NoExternalData};
+pub use read::read;
+pub use write::{write, write_external};
