@@ -1,5 +1,7 @@
+use crate::AutodiffError;
 use candle_core::Tensor;
 use refit_graph::ValueId;
+use refit_ops::kernels::accumulate;
 use std::collections::BTreeMap;
 
 /// Gradients of trainable parameters, by parameter.
@@ -17,6 +19,21 @@ impl Gradients {
     /// All gradients, in the order of [`crate::Program::parameters`].
     pub fn iter(&self) -> impl Iterator<Item = (ValueId, &Tensor)> {
         self.by_value.iter().map(|(id, gradient)| (*id, gradient))
+    }
+
+    /// Adds the gradients of another part of the same step.
+    ///
+    /// # Errors
+    /// When the two are of different programs.
+    pub fn add(&mut self, other: Self) -> Result<(), AutodiffError> {
+        for (id, gradient) in other.by_value {
+            let sum = match self.by_value.remove(&id) {
+                Some(sum) => accumulate::add(&sum, &gradient)?,
+                None => gradient,
+            };
+            self.by_value.insert(id, sum);
+        }
+        Ok(())
     }
 
     /// Number of gradients.

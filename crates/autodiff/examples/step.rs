@@ -1,0 +1,137 @@
+//! One full fine-tuning step of MiniLM's architecture with random weights: forward, loss, backward,
+//! AdamW. Prints the median time and the peak memory as JSON.
+//!
+//! `step <batch> <sequence> <steps>`
+
+#[path = "../tests/bert/mod.rs"]
+mod bert;
+
+use candle_core::{DType, Device, Tensor};
+use refit_autodiff::{Mode, Program};
+use refit_graph::ValueId;
+use refit_ops::kernels::{adamw, random, slices};
+use std::{collections::HashMap, time::Instant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const MINILM: bert::Config = bert::Config {
+    vocab_size: 30522,
+    hidden_size: 384,
+    num_hidden_layers: 6,
+    num_attention_heads: 12,
+    intermediate_size: 1536,
+    max_position_embeddings: 512,
+    num_labels: 4,
+    layer_norm_eps: 1e-12,
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let [batch, sequence, steps] = numbers[..] else {
+        return Err("usage: step <batch> <sequence> <steps>".into());
+    };
+    let mut program = {
+        let model = bert::classifier(MINILM, &mut random_parameter);
+        Program::compile(&model, &["logits"], &Device::Cpu)?
+    };
+    let mut moments: HashMap<ValueId, (Vec<f32>, Vec<f32>)> = program
+        .parameters()
+        .iter()
+        .map(|p| (p.id, (vec![0.0; p.shape.iter().product()], vec![0.0; p.shape.iter().product()])))
+        .collect();
+    let inputs = inputs(batch, sequence)?;
+    let mut times = Vec::new();
+    let mut losses = Vec::new();
+    for step in 1..=steps {
+        let start = Instant::now();
+        let activations = program.forward(&inputs, Mode::Train { seed: step as u64 })?;
+        let forward = start.elapsed();
+        let (loss, gradient) = cross_entropy(activations.output("logits")?)?;
+        let gradients = program.backward(activations, HashMap::from([("logits".to_owned(), gradient)]))?;
+        let backward = start.elapsed();
+        let settings = adamw::Settings { learning_rate: 2e-5, step: step as u32, ..Default::default() };
+        for (id, gradient) in gradients.iter() {
+            let (first, second) = moments.get_mut(&id).ok_or("no moments")?;
+            program.update_parameter(id, |values| {
+                let updated =
+                    slices::with(gradient, |g| adamw::update(values, g, first, second, &settings));
+                updated.expect("gradients are contiguous");
+            })?;
+        }
+        let total = start.elapsed();
+        times.push([forward, backward - forward, total - backward, total].map(|t| t.as_secs_f64() * 1e3));
+        losses.push(loss);
+    }
+    let median = |column: usize| {
+        let mut values: Vec<f64> = times[usize::from(steps > 2)..].iter().map(|t| t[column]).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    println!(
+        "{{\"batch\":{batch},\"sequence\":{sequence},\"steps\":{steps},\"median_ms\":{:.1},\
+         \"forward_ms\":{:.1},\"backward_ms\":{:.1},\"optimizer_ms\":{:.1},\"peak_rss_mb\":{:.0},\
+         \"first_loss\":{:.6},\"last_loss\":{:.6}}}",
+        median(3),
+        median(0),
+        median(1),
+        median(2),
+        peak_rss_mb(),
+        losses[0],
+        losses[steps - 1],
+    );
+    Ok(())
+}
+
+/// Gaussian weights with deviation 0.02, as BERT is initialized; norms are 1 and 0.
+fn random_parameter(name: &str, shape: &[usize]) -> Vec<f32> {
+    let count = shape.iter().product();
+    if shape.len() == 1 {
+        return vec![if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 }; count];
+    }
+    let mut seed = random::mix(name.len() as u64 ^ (count as u64) << 8);
+    let mut uniform = || {
+        seed = random::mix(seed);
+        (seed >> 40) as f32 / (1u32 << 24) as f32
+    };
+    // The sum of twelve uniform numbers has variance 1.
+    (0..count).map(|_| 0.02 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0)).collect()
+}
+
+fn inputs(batch: usize, sequence: usize) -> candle_core::Result<HashMap<String, Tensor>> {
+    let device = Device::Cpu;
+    let ids: Vec<i64> =
+        (0..batch * sequence).map(|i| 1000 + (random::mix(i as u64) % 20000) as i64).collect();
+    let ones = Tensor::ones((batch, sequence), DType::I64, &device)?;
+    Ok(HashMap::from([
+        ("input_ids".to_owned(), Tensor::from_vec(ids, (batch, sequence), &device)?),
+        ("token_type_ids".to_owned(), ones.zeros_like()?),
+        ("attention_mask".to_owned(), ones),
+    ]))
+}
+
+/// Mean loss for labels 0, 1, 2, 3, 0, ... and its gradient.
+fn cross_entropy(logits: &Tensor) -> candle_core::Result<(f32, Tensor)> {
+    let rows = logits.to_vec2::<f32>()?;
+    let batch = rows.len() as f32;
+    let (mut loss, mut gradient) = (0.0, Vec::new());
+    for (index, row) in rows.iter().enumerate() {
+        let largest = row.iter().copied().fold(f32::MIN, f32::max);
+        let sum: f32 = row.iter().map(|x| (x - largest).exp()).sum();
+        for (class, x) in row.iter().enumerate() {
+            let p = (x - largest).exp() / sum;
+            let target = if class == index % row.len() { 1.0 } else { 0.0 };
+            loss -= target * p.ln() / batch;
+            gradient.push((p - target) / batch);
+        }
+    }
+    Ok((loss, Tensor::from_vec(gradient, logits.dims(), &Device::Cpu)?))
+}
+
+/// The kernel's count of the largest resident set of this process; 0 where there is none.
+fn peak_rss_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
