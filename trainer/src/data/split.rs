@@ -1,0 +1,78 @@
+//! Divides rows. The side of a row follows from a hash of its key and the seed alone, so it keeps
+//! its side when rows are added, removed or reordered.
+
+use std::collections::BTreeMap;
+
+use refit_spec::SplitSpec;
+use sha2::{Digest, Sha256};
+
+use super::row::Row;
+
+/// Where a row goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// To learn from.
+    Train,
+    /// To choose the best epoch on.
+    Validation,
+    /// To make the final figures on.
+    Test,
+}
+
+/// A number in [0, 1) from the seed and a key.
+pub(super) fn position(seed: u64, key: &str) -> f64 {
+    let mut hasher = Sha256::new();
+    hasher.update(seed.to_le_bytes());
+    hasher.update(key.as_bytes());
+    let digest = hasher.finalize();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    // 53 bits fill a double exactly.
+    (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The side of every row, in their order.
+///
+/// A hash gives each label its share up to chance. `stratify` sees to the labels for which chance is
+/// unkind: one with three rows or more gets at least one on each side that has a share, the one
+/// nearest to that side. Groups stay whole and are left as they fall.
+pub fn sides(rows: &[Row], spec: &SplitSpec) -> Vec<Side> {
+    let key = |row: &Row| match &row.group {
+        Some(group) => position(spec.seed, &format!("group\0{group}")),
+        None => position(spec.seed, &row.key),
+    };
+    let positions: Vec<f64> = rows.iter().map(key).collect();
+    let side = |&position: &f64| match position {
+        p if p < spec.test => Side::Test,
+        p if p < spec.test + spec.validation => Side::Validation,
+        _ => Side::Train,
+    };
+    let mut sides: Vec<Side> = positions.iter().map(side).collect();
+    if spec.stratify && spec.group.is_none() {
+        represent_every_label(rows, spec, &positions, &mut sides);
+    }
+    sides
+}
+
+fn represent_every_label(rows: &[Row], spec: &SplitSpec, positions: &[f64], sides: &mut [Side]) {
+    let mut by_label: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        by_label.entry(&row.label).or_default().push(index);
+    }
+    for mut members in by_label.into_values().filter(|members| members.len() >= 3) {
+        members.sort_by(|&a, &b| positions[a].total_cmp(&positions[b]));
+        for (side, share) in [(Side::Test, spec.test), (Side::Validation, spec.validation)] {
+            let nobody = !members.iter().any(|&index| sides[index] == side);
+            let donor = members.iter().copied().find(|&index| sides[index] == Side::Train);
+            if let (true, true, Some(donor)) = (share > 0.0, nobody, donor) {
+                sides[donor] = side;
+            }
+        }
+        // The label must be learnt from something.
+        if !members.iter().any(|&index| sides[index] == Side::Train)
+            && let Some(&last) = members.last()
+        {
+            sides[last] = Side::Train;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+use std::path::{Path, PathBuf};
+
+use refit_spec::{BrokenRows, nearest};
+
+use super::error::DataError;
+
+/// The asked-for columns of a file, as text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// The rows that could be read.
+    pub rows: Vec<TableRow>,
+    /// How many could not.
+    pub broken: usize,
+    /// The first of those: line and reason.
+    pub broken_examples: Vec<(u64, String)>,
+}
+
+/// One row; its values are in the order of the asked-for columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRow {
+    /// Line of the file, or number of the row in parquet, from 1.
+    pub line: u64,
+    /// None where the row has no value: null, absent, or an empty csv field.
+    pub values: Vec<Option<String>>,
+}
+
+/// What to read of a file.
+#[derive(Debug, Clone)]
+pub struct TableOptions<'a> {
+    /// The columns to keep.
+    pub columns: Vec<&'a str>,
+    /// Column names of a csv or tsv file without a header line.
+    pub header: Option<&'a [String]>,
+    /// What becomes of rows that cannot be read.
+    pub broken_rows: BrokenRows,
+}
+
+/// Examples that are kept of what is reported.
+pub(super) const EXAMPLES: usize = 5;
+
+/// Collects rows and what is wrong with them.
+pub(super) struct TableBuilder<'a> {
+    path: &'a Path,
+    broken_rows: BrokenRows,
+    pub(super) table: Table,
+}
+
+impl<'a> TableBuilder<'a> {
+    pub(super) fn new(path: &'a Path, broken_rows: BrokenRows) -> Self {
+        Self { path, broken_rows, table: Table::default() }
+    }
+
+    pub(super) fn row(&mut self, line: u64, values: Vec<Option<String>>) {
+        self.table.rows.push(TableRow { line, values });
+    }
+
+    pub(super) fn broken(&mut self, line: u64, why: impl Into<String>) -> Result<(), DataError> {
+        let why = why.into();
+        if self.broken_rows == BrokenRows::Refuse {
+            return Err(DataError::BrokenRow { path: self.path.into(), line, why });
+        }
+        if self.table.broken_examples.len() < EXAMPLES {
+            self.table.broken_examples.push((line, why));
+        }
+        self.table.broken += 1;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Table, DataError> {
+        let path: PathBuf = self.path.into();
+        match (self.table.rows.is_empty(), self.table.broken_examples.first()) {
+            (false, _) => Ok(self.table),
+            (true, None) => Err(DataError::Empty { path }),
+            (true, Some((_, why))) => {
+                Err(DataError::AllBroken { path, rows: self.table.broken, why: why.clone() })
+            }
+        }
+    }
+}
+
+/// Where the wanted columns are among the existing ones.
+pub(super) fn places<S: AsRef<str>>(
+    path: &Path,
+    wanted: &[&str],
+    existing: &[S],
+) -> Result<Vec<usize>, DataError> {
+    let place = |column: &&str| {
+        existing.iter().position(|name| name.as_ref() == *column).ok_or_else(|| DataError::ColumnMissing {
+            path: path.into(),
+            column: column.to_string(),
+            suggestion: nearest(column, existing.iter().map(AsRef::as_ref)).map(String::from),
+            existing: existing.iter().map(|name| name.as_ref().into()).collect(),
+        })
+    };
+    wanted.iter().map(place).collect()
+}
