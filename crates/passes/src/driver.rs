@@ -92,7 +92,8 @@ type Dump<'a> = Box<dyn FnMut(&str, &Model) + 'a>;
 /// Applies passes: the only caller of [`Patch::apply`] outside of code that builds graphs.
 ///
 /// After every patch the model is verified and its facts are inferred anew; an error names its pass.
-/// A failed pass leaves the model as it was before that pass.
+/// A failed pass leaves the model as it was before that pass. Values are numbered anew, so a `ValueId`
+/// does not outlive a pass: find values by name.
 #[derive(Default)]
 pub struct Driver<'a> {
     report: Report,
@@ -172,6 +173,7 @@ impl<'a> Driver<'a> {
             // Initializers share their bytes, so this copies names and nodes only.
             let mut next = model.clone();
             patch.apply(&mut next.graph)?;
+            next.graph.compact();
             check(&mut next, name)?;
             *model = next;
             Ok(true)
@@ -197,5 +199,6 @@ impl<'a> Driver<'a> {
 /// What holds at every phase boundary.
 fn check(model: &mut Model, phase: &str) -> Result<(), PassError> {
     verify(model, phase)?;
+    refit_ops::infer_facts(model)?;
     Ok(())
 }

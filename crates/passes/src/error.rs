@@ -1,4 +1,5 @@
 use refit_graph::GraphError;
+use refit_ops::OpError;
 
 /// Why a pass could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +14,7 @@ pub enum PassError {
     Graph(#[from] GraphError),
 
     #[error("an operator does not allow it")]
-    Operator(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Operator(#[from] OpError),
 
     /// The pass understands the model but cannot do what was asked; `what` says what to do next.
     #[error("{what}")]
