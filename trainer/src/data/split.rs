@@ -59,20 +59,22 @@ fn represent_every_label(rows: &[Row], spec: &SplitSpec, positions: &[f64], side
     for (index, row) in rows.iter().enumerate() {
         by_label.entry(&row.label).or_default().push(index);
     }
+    let wanted = [(Side::Train, 1.0), (Side::Test, spec.test), (Side::Validation, spec.validation)];
     for mut members in by_label.into_values().filter(|members| members.len() >= 3) {
         members.sort_by(|&a, &b| positions[a].total_cmp(&positions[b]));
-        for (side, share) in [(Side::Test, spec.test), (Side::Validation, spec.validation)] {
-            let nobody = !members.iter().any(|&index| sides[index] == side);
-            let donor = members.iter().copied().find(|&index| sides[index] == Side::Train);
-            if let (true, true, Some(donor)) = (share > 0.0, nobody, donor) {
+        for (side, share) in wanted {
+            let on =
+                |side: Side, sides: &[Side]| members.iter().filter(|&&index| sides[index] == side).count();
+            if share == 0.0 || on(side, sides) > 0 {
+                continue;
+            }
+            let richest =
+                [Side::Train, Side::Validation, Side::Test].into_iter().max_by_key(|&s| on(s, sides));
+            let mut donors = members.iter().copied().filter(|&index| Some(sides[index]) == richest);
+            let donor = if side == Side::Train { donors.next_back() } else { donors.next() };
+            if let Some(donor) = donor {
                 sides[donor] = side;
             }
-        }
-        // The label must be learnt from something.
-        if !members.iter().any(|&index| sides[index] == Side::Train)
-            && let Some(&last) = members.last()
-        {
-            sides[last] = Side::Train;
         }
     }
 }
