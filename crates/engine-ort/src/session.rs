@@ -2,6 +2,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use ort::{
     environment::Environment,
+    logging::LogLevel,
     session::{Session as RuntimeSession, SessionInputValue, builder::GraphOptimizationLevel},
     value::{Outlet, ValueType},
 };
@@ -72,6 +73,8 @@ impl Recipe {
             .with_inter_threads(1)?
             // Idle workers would otherwise burn the cores that the other sessions need.
             .with_intra_op_spinning(false)?
+            // Errors come back to the caller, who reports them once.
+            .with_log_level(LogLevel::Fatal)?
             // It keeps a plan for every shape it has seen, and texts come in hundreds of lengths.
             .with_memory_pattern(false)?;
         match &self.model {
