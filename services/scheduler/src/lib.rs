@@ -1,1 +1,3 @@
-//! placeholder
+//! The loop: observes a model in production, decides, and acts.
+
+pub mod plan;
