@@ -16,8 +16,8 @@ fn shape_rules_agree_with_results() {
         let (place, mut model) = (place(operator, &problem), model(operator, &problem));
         infer_facts(&mut model).unwrap_or_else(|e| panic!("{place}: {e:?}"));
         let node = node(&model);
-        let outputs = evaluate(&node, opset(&problem), &problem.inputs)
-            .unwrap_or_else(|e| panic!("{place}: {e:?}"));
+        let outputs =
+            evaluate(&node, opset(&problem), &problem.inputs).unwrap_or_else(|e| panic!("{place}: {e:?}"));
         for (output, id) in outputs.iter().zip(node.outputs.iter().flatten()) {
             let fact = Fact::new(output.dtype(), output.shape().iter().copied());
             let inferred = model.graph.fact(*id);
@@ -99,8 +99,7 @@ fn model(operator: &dyn Operator, problem: &Problem) -> Model {
         .map(|input| input.as_ref().map(|tensor| patch.initializer("input", tensor.clone(), false)))
         .collect();
     let count = problem.outputs.max(1);
-    let outputs =
-        patch.node_with(operator.name(), "node", inputs, count, problem.attributes.iter().cloned());
+    let outputs = patch.node_with(operator.name(), "node", inputs, count, problem.attributes.iter().cloned());
     patch.set_outputs(outputs);
     patch.apply(&mut graph).expect("a fresh graph takes its patch");
     Model::new(graph, opset(problem))
@@ -209,8 +208,7 @@ fn compare(
             moved[element] += steps * STEP;
             loss_at(Tensor::from_vec(moved, host.shape(), &Device::Cpu).expect("the sizes fit"))
         };
-        let numeric =
-            (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * f64::from(STEP));
+        let numeric = (8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0))) / (12.0 * f64::from(STEP));
         let analytic = f64::from(*analytic);
         // Written so that NaN fails.
         if !((numeric - analytic).abs() <= TOLERANCE * analytic.abs().max(1.0)) {

@@ -162,7 +162,7 @@ impl Reduce {
             Self::L2 => (x * x)?.sum_keepdim(axes)?.sqrt()?,
             Self::Max | Self::Min => {
                 if axes.iter().any(|axis| x.dims()[*axis] == 0) {
-                    return Err(site.refuse("an empty dimension has no largest or smallest element"));
+                    return self.of_nothing(site, x, axes);
                 }
                 let mut reduced = x.clone();
                 for axis in axes {
@@ -174,5 +174,18 @@ impl Reduce {
                 reduced
             }
         })
+    }
+
+    /// The extreme of no elements: the one that loses against every other.
+    fn of_nothing(self, site: &Site, x: &Tensor, axes: &[usize]) -> Result<Tensor, OpError> {
+        let mut shape = x.dims().to_vec();
+        axes.iter().for_each(|axis| shape[*axis] = 1);
+        let value = match (self, x.dtype()) {
+            (Self::Max, Storage::U8) => 0.0,
+            (Self::Max, dtype) if dtype.is_float() => f64::NEG_INFINITY,
+            (Self::Min, dtype) if dtype.is_float() => f64::INFINITY,
+            _ => return Err(site.refuse("an empty dimension has no largest or smallest element")),
+        };
+        Ok(Tensor::full(value, shape, x.device())?.to_dtype(x.dtype())?)
     }
 }
