@@ -549,9 +549,8 @@ fn canary_with_too_few_requests() {
     check(
         &canary(0, CanaryReport { requests: 120, ..well() }),
         expect![[r#"
-        do  roll back version 2 of reviews-r0004
-        why the canary's live accuracy 0.000 [0.000, 0.000] over 31 labelled rows is below what its gate promised (0.000): ln(wealth) 0.00 of 0.00
-    "#]],
+            why version 2 answered 120 of 500 requests at 5 %
+        "#]],
     );
 }
 
@@ -560,9 +559,9 @@ fn canary_healthy_goes_on() {
     check(
         &canary(0, well()),
         expect![[r#"
-        do  roll back version 2 of reviews-r0004
-        why the canary's live accuracy 0.000 [0.000, 0.000] over 31 labelled rows is below what its gate promised (0.000): ln(wealth) 0.00 of 0.00
-    "#]],
+            do  canary version 2 of reviews-r0004, step 2, 25 % of requests
+            why healthy at 5 %: 510 requests, 0 errors, p95 8.2 ms beside 8.0 ms, 31 labelled rows
+        "#]],
     );
 }
 
@@ -571,9 +570,9 @@ fn canary_healthy_is_promoted() {
     check(
         &canary(1, well()),
         expect![[r#"
-        do  roll back version 2 of reviews-r0004
-        why the canary's live accuracy 0.000 [0.000, 0.000] over 31 labelled rows is below what its gate promised (0.000): ln(wealth) 0.00 of 0.00
-    "#]],
+            do  promote version 2 of reviews-r0004
+            why healthy at 25 %: 510 requests, 0 errors, p95 8.2 ms beside 8.0 ms, 31 labelled rows
+        "#]],
     );
 }
 
@@ -593,8 +592,7 @@ fn canary_with_one_error_stays() {
     check(
         &canary(0, CanaryReport { requests: 60, errors: 1, error_wealth: (0.3, 4.6), ..well() }),
         expect![[r#"
-            do  roll back version 2 of reviews-r0004
-            why the canary's live accuracy 0.000 [0.000, 0.000] over 31 labelled rows is below what its gate promised (0.000): ln(wealth) 0.00 of 0.00
+            why version 2 answered 60 of 500 requests at 5 %
         "#]],
     );
 }
@@ -604,9 +602,9 @@ fn canary_too_slow() {
     check(
         &canary(0, CanaryReport { latency_p95_ms: Some(31.0), ..well() }),
         expect![[r#"
-        do  roll back version 2 of reviews-r0004
-        why the canary's live accuracy 0.000 [0.000, 0.000] over 31 labelled rows is below what its gate promised (0.000): ln(wealth) 0.00 of 0.00
-    "#]],
+            do  roll back version 2 of reviews-r0004
+            why the canary's latency (p95 31.0 ms) is more than 1.5 times the champion's (8.0 ms)
+        "#]],
     );
 }
 
