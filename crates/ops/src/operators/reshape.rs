@@ -9,7 +9,7 @@ use refit_graph::{Dim, Fact, OpName};
 /// The five operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are the standard's own names")]
-pub(crate) enum Reshape {
+pub(crate) enum Reshaping {
     Reshape,
     Flatten,
     Squeeze,
@@ -17,7 +17,7 @@ pub(crate) enum Reshape {
     Identity,
 }
 
-impl Operator for Reshape {
+impl Operator for Reshaping {
     fn name(&self) -> OpName {
         OpName::standard(match self {
             Self::Reshape => "Reshape",
@@ -114,7 +114,7 @@ impl Wanted {
     }
 }
 
-impl Reshape {
+impl Reshaping {
     fn attribute<'a>(self, site: &Site<'a>) -> Option<&'a [i64]> {
         site.node.ints(if self == Self::Reshape { "shape" } else { "axes" })
     }

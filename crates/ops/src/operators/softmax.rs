@@ -28,15 +28,16 @@ impl Operator for Softmax {
         if x.elem_count() == 0 {
             return Ok(vec![x.clone()]);
         }
-        let y = along_rows(site, x, |rows| match self {
-            Self::Softmax => softmax(rows),
+        let rows = to_rows(site, x)?;
+        let y = match self {
+            Self::Softmax => softmax(&rows)?,
             Self::LogSoftmax => {
                 let shifted = rows.broadcast_sub(&rows.max_keepdim(D::Minus1)?)?;
                 let sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
-                Ok(shifted.broadcast_sub(&sum)?)
+                shifted.broadcast_sub(&sum)?
             }
-        })?;
-        Ok(vec![y])
+        };
+        Ok(vec![from_rows(site, &y, x.dims())?])
     }
 
     fn reads(&self, _site: &Site, _wanted: &[bool]) -> Option<Reads> {
@@ -49,15 +50,15 @@ impl Operator for Softmax {
         if y.elem_count() == 0 {
             return Ok(vec![Some(gradient.clone())]);
         }
-        let both = Tensor::stack(&[y, gradient], 0)?;
-        let dx = along_rows_of_pairs(site, &both, |y, g| match self {
-            Self::Softmax => softmax_backward(y, g),
+        let (rows, g) = (to_rows(site, y)?, to_rows(site, gradient)?);
+        let dx = match self {
+            Self::Softmax => softmax_backward(&rows, &g)?,
             Self::LogSoftmax => {
                 let sum = g.sum_keepdim(D::Minus1)?;
-                Ok((g - y.exp()?.broadcast_mul(&sum)?)?)
+                (g - rows.exp()?.broadcast_mul(&sum)?)?
             }
-        })?;
-        Ok(vec![Some(dx)])
+        };
+        Ok(vec![Some(from_rows(site, &dx, y.dims())?)])
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -70,42 +71,33 @@ impl Operator for Softmax {
     }
 }
 
-/// Calls `f` with rows that each have to be normalized, and brings the result back into shape.
-fn along_rows(
-    site: &Site,
-    x: &Tensor,
-    f: impl FnOnce(&Tensor) -> Result<Tensor, OpError>,
-) -> Result<Tensor, OpError> {
-    let rank = x.rank();
-    let along =
-        axis(site, site.node.int("axis").unwrap_or(if site.opset < 13 { 1 } else { -1 }), rank.max(1))?;
+fn along(site: &Site, rank: usize) -> Result<usize, OpError> {
+    axis(site, site.node.int("axis").unwrap_or(if site.opset < 13 { 1 } else { -1 }), rank.max(1))
+}
+
+/// `x` as [rows, columns], where each row has to be normalized.
+fn to_rows(site: &Site, x: &Tensor) -> Result<Tensor, OpError> {
+    let (rank, along) = (x.rank(), along(site, x.rank())?);
     if rank == 0 {
-        return Ok(f(&x.reshape((1, 1))?)?.reshape(())?);
+        return Ok(x.reshape((1, 1))?);
     }
     if site.opset < 13 {
         let columns: usize = x.dims()[along..].iter().product();
-        let rows = x.elem_count() / columns.max(1);
-        return Ok(f(&x.reshape((rows, columns))?)?.reshape(x.dims())?);
+        return Ok(x.reshape((x.elem_count() / columns.max(1), columns))?);
     }
-    if along + 1 == rank {
-        return f(&x.contiguous()?);
-    }
-    Ok(f(&x.transpose(along, rank - 1)?.contiguous()?)?.transpose(along, rank - 1)?.contiguous()?)
+    let last = x.transpose(along, rank - 1)?.contiguous()?;
+    Ok(last.reshape(((), x.dims()[along]))?)
 }
 
-/// [`along_rows`] for two tensors of one shape.
-fn along_rows_of_pairs(
-    site: &Site,
-    both: &Tensor,
-    f: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor, OpError>,
-) -> Result<Tensor, OpError> {
-    let mut first = None;
-    along_rows(site, &both.get(0)?, |rows| {
-        first = Some(rows.clone());
-        Ok(rows.clone())
-    })?;
-    let first = first.ok_or_else(|| site.refuse("there are no rows"))?;
-    along_rows(site, &both.get(1)?, |second| f(&first, second))
+/// The inverse of [`to_rows`].
+fn from_rows(site: &Site, rows: &Tensor, shape: &[usize]) -> Result<Tensor, OpError> {
+    let (rank, along) = (shape.len(), along(site, shape.len())?);
+    if rank == 0 || site.opset < 13 {
+        return Ok(rows.reshape(shape)?);
+    }
+    let mut swapped = shape.to_vec();
+    swapped.swap(along, rank - 1);
+    Ok(rows.reshape(swapped)?.transpose(along, rank - 1)?.contiguous()?)
 }
 
 fn softmax(rows: &Tensor) -> Result<Tensor, OpError> {
