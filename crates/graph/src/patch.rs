@@ -92,6 +92,13 @@ impl Patch {
         outputs
     }
 
+    /// Gives the node that was added last these attributes in place of its own.
+    pub fn set_attributes(&mut self, attributes: BTreeMap<String, Attribute>) {
+        if let Some(node) = self.nodes.last_mut() {
+            node.attributes = attributes;
+        }
+    }
+
     /// Every reader of `old`, and the graph's outputs, read `new` instead. If `old` is an output of the
     /// graph, `new` takes over its name.
     pub fn replace(&mut self, old: ValueId, new: ValueId) {

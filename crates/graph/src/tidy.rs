@@ -9,6 +9,13 @@ impl Graph {
         values.map(|(index, value)| (value.name.clone(), ValueId(index as u32))).collect()
     }
 
+    /// Forgets what the file that this graph was read from said beside it: documentation, annotations,
+    /// and which constants a caller may override.
+    pub fn forget_file(&mut self) {
+        let sparse = std::mem::take(&mut self.carried).sparse;
+        self.carried.sparse = sparse;
+    }
+
     /// Forgets values that nothing defines or reads any more and numbers the rest anew. Every
     /// [`ValueId`] that was taken before becomes invalid.
     pub fn compact(&mut self) {

@@ -9,6 +9,7 @@ mod driver;
 pub mod edit;
 mod error;
 pub mod lower;
+mod rewrite;
 pub mod simplify;
 
 pub use driver::{Driver, Edit, PassTiming, Report, Simplify, Tolerance};

@@ -21,7 +21,7 @@ pub struct CarriedGraph {
     /// Descriptions of values that say more than a [`crate::Fact`] can hold.
     pub(super) value_infos: BTreeMap<ValueId, proto::ValueInfoProto>,
     /// Sparse constants.
-    pub(super) sparse: BTreeMap<ValueId, proto::SparseTensorProto>,
+    pub(crate) sparse: BTreeMap<ValueId, proto::SparseTensorProto>,
     /// Rest of the nodes (documentation, overload, device placement) by their first output.
     pub(super) nodes: BTreeMap<ValueId, proto::NodeProto>,
 }
