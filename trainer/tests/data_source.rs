@@ -14,6 +14,9 @@ fn fetched(folder: &Path, source: &str) -> Result<Resolved, DataError> {
     )
 }
 
+/// Writes an archive of these files.
+type Make = fn(&Path, &[(&str, &[u8])]);
+
 fn tar_gz(path: &Path, files: &[(&str, &[u8])]) {
     let gz = flate2::write::GzEncoder::new(std::fs::File::create(path).unwrap(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(gz);
@@ -55,7 +58,7 @@ fn a_file_and_its_pin() {
     assert!(matches!(error, DataError::PinnedFolder { .. }));
 }
 
-fn check_members(make: fn(&Path, &[(&str, &[u8])]), name: &str) {
+fn check_members(make: Make, name: &str) {
     let folder = TempDir::new().unwrap();
     let archive: PathBuf = folder.path().join(name);
     make(
@@ -90,7 +93,7 @@ fn members_of_a_zip() {
 #[test]
 fn a_truncated_archive_leaves_nothing() {
     let folder = TempDir::new().unwrap();
-    for (make, name) in [(tar_gz as fn(&Path, &[(&str, &[u8])]), "rows.tar.gz"), (zip_file, "rows.zip")] {
+    for (make, name) in [(tar_gz as Make, "rows.tar.gz"), (zip_file, "rows.zip")] {
         let path = folder.path().join(name);
         make(&path, &[("a.csv", &[7; 5000]), ("b.csv", b"b")]);
         let bytes = std::fs::read(&path).unwrap();
