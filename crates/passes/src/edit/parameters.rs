@@ -1,0 +1,37 @@
+use refit_graph::{Graph, Node, ValueId};
+use std::collections::BTreeSet;
+
+/// The constants that training may change: float tensors in the place of an operator's weights. Masks,
+/// scales, bounds and other constants of the arithmetic are none.
+pub fn parameters(graph: &Graph) -> Vec<ValueId> {
+    let mut found = BTreeSet::new();
+    for (_, node) in graph.nodes() {
+        let places = weight_places(node).iter().filter_map(|place| node.input(*place));
+        found.extend(places.filter(|id| is_float_array(graph, *id)));
+    }
+    found.into_iter().collect()
+}
+
+fn is_float_array(graph: &Graph, id: ValueId) -> bool {
+    graph.initializer(id).is_some_and(|initializer| {
+        initializer.tensor.dtype().is_float() && !initializer.tensor.shape().is_empty()
+    })
+}
+
+/// Which inputs of an operator hold weights.
+fn weight_places(node: &Node) -> &'static [usize] {
+    let op = &node.op;
+    if op.is_refit("Linear") || op.is_refit("LayerNorm") || op.is("LayerNormalization") {
+        return &[1, 2];
+    }
+    if op.is("Gather") || op.is("Slice") {
+        return &[0];
+    }
+    if op.is("Gemm") || op.is("Conv") {
+        return &[1, 2];
+    }
+    if op.is("MatMul") {
+        return &[0, 1];
+    }
+    &[]
+}
