@@ -1,3 +1,4 @@
 //! The loop: observes a model in production, decides, and acts.
 
+pub mod metrics;
 pub mod plan;
