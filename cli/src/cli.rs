@@ -1,0 +1,246 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Fine-tunes a model, serves it, watches it, and refits it when it degrades.
+#[derive(Parser)]
+#[command(name = "refit", version, after_help = "Example:\n  refit demo              see a model refit itself\n  refit up refit.toml     bring up your own")]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Where refit keeps downloads, computed features and engines [default: ~/.cache/refit].
+    #[arg(long, global = true, env = "REFIT_CACHE")]
+    pub cache: Option<PathBuf>,
+    /// Log as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Shows a model that refits itself, on real data, within five minutes.
+    #[command(after_help = "Example:\n  refit demo --json figures.json --stay")]
+    Demo(DemoArguments),
+    /// Trains version 1 if there is none, then serves, watches and refits.
+    #[command(after_help = "Example:\n  refit up refit.toml")]
+    Up(SpecArguments),
+    /// Checks refit.toml and prints every problem at once.
+    #[command(after_help = "Example:\n  refit check refit.toml")]
+    Check(CheckArguments),
+    /// Trains a model and registers it as a candidate.
+    #[command(after_help = "Example:\n  refit train refit.toml --json")]
+    Train(TrainArguments),
+    /// Evaluates a version on labelled rows.
+    #[command(after_help = "Example:\n  refit evaluate refit.toml --version 1 --rows recent.jsonl")]
+    Evaluate(EvaluateArguments),
+    /// Compares two versions on the same rows, as the loop does before a promotion.
+    #[command(after_help = "Example:\n  refit gate refit.toml --champion 1 --challenger 2 --recent recent.jsonl")]
+    Gate(GateArguments),
+    /// Runs the inference service.
+    #[command(after_help = "Example:\n  refit serve refit.toml")]
+    Serve(ServeArguments),
+    /// Runs the scheduler: observes, decides, trains, promotes.
+    #[command(after_help = "Example:\n  refit scheduler refit.toml --inference http://127.0.0.1:8080")]
+    Scheduler(SchedulerArguments),
+    /// Answers texts with a version, without a service.
+    #[command(after_help = "Example:\n  refit predict refit.toml \"what a film\"")]
+    Predict(PredictArguments),
+    /// Lists the versions and which of them serves.
+    #[command(after_help = "Example:\n  refit models refit.toml")]
+    Models(ListArguments),
+    /// Makes a version the one that serves.
+    #[command(after_help = "Example:\n  refit promote refit.toml 2 --reason \"checked by hand\"")]
+    Promote(PromoteArguments),
+    /// Goes back to the version that served before.
+    #[command(after_help = "Example:\n  refit rollback refit.toml --reason \"complaints\"")]
+    Rollback(RollbackArguments),
+    /// Lists what was decided, and why.
+    #[command(after_help = "Example:\n  refit decisions refit.toml")]
+    Decisions(ListArguments),
+    /// Lists inference engines, or installs one.
+    #[command(after_help = "Example:\n  refit engine install onnxruntime")]
+    Engine(EngineArguments),
+}
+
+/// A spec and the home of its models.
+#[derive(Args, Clone)]
+pub struct SpecArguments {
+    /// The file that says what the model is.
+    #[arg(default_value = "refit.toml")]
+    pub spec: PathBuf,
+    /// Where versions, predictions and decisions are kept [default: .refit beside the spec].
+    #[arg(long)]
+    pub home: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct DemoArguments {
+    /// Where the demo's models and store are kept; emptied at the start.
+    #[arg(long, default_value = ".refit-demo")]
+    pub home: PathBuf,
+    /// Keep the services running at the end, until Ctrl-C.
+    #[arg(long)]
+    pub stay: bool,
+    /// Write every figure to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Port of the inference service; the scheduler takes the next one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+}
+
+#[derive(Args)]
+pub struct CheckArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Print the effective configuration, defaults included.
+    #[arg(long)]
+    pub effective: bool,
+}
+
+#[derive(Args)]
+pub struct TrainArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Id of the run; the same id picks up the same version.
+    #[arg(long)]
+    pub run: Option<String>,
+    /// Labelled rows from production, {"text", "label"} a line, added to the training rows.
+    #[arg(long)]
+    pub additional: Option<PathBuf>,
+    /// Where training starts: the model that serves, or the pretrained base.
+    #[arg(long, value_parser = ["champion", "pretrained"], default_value = "pretrained")]
+    pub start: String,
+    /// Write the artifact here and register nothing.
+    #[arg(long)]
+    pub output: Option<PathBuf>,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct EvaluateArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The version; the one that serves when left out.
+    #[arg(long)]
+    pub version: Option<String>,
+    /// Rows {"text", "label"} a line; the frozen test rows when left out.
+    #[arg(long)]
+    pub rows: Option<PathBuf>,
+    /// Print all metrics as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct GateArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The version that serves.
+    #[arg(long)]
+    pub champion: String,
+    /// The version that wants to.
+    #[arg(long)]
+    pub challenger: String,
+    /// Recent labelled rows that neither was trained on.
+    #[arg(long)]
+    pub recent: Option<PathBuf>,
+    /// Print the evidence as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ServeArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Serve this artifact only, without a store.
+    #[arg(long)]
+    pub artifact: Option<PathBuf>,
+    /// Address and port, in place of the spec's.
+    #[arg(long)]
+    pub address: Option<std::net::SocketAddr>,
+}
+
+#[derive(Args)]
+pub struct SchedulerArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The inference service whose metrics are read [default: the spec's serve.address].
+    #[arg(long)]
+    pub inference: Option<String>,
+}
+
+#[derive(Args)]
+pub struct PredictArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The texts; standard input, one a line, when left out.
+    pub texts: Vec<String>,
+    /// The version; the one that serves when left out.
+    #[arg(long)]
+    pub version: Option<String>,
+    /// Print the answers as JSON, one a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ListArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct PromoteArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The version.
+    pub version: String,
+    /// Why.
+    #[arg(long, default_value = "promoted by hand")]
+    pub reason: String,
+}
+
+#[derive(Args)]
+pub struct RollbackArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Why.
+    #[arg(long, default_value = "rolled back by hand")]
+    pub reason: String,
+}
+
+#[derive(Args)]
+pub struct EngineArguments {
+    #[command(subcommand)]
+    pub action: EngineAction,
+}
+
+#[derive(Subcommand)]
+pub enum EngineAction {
+    /// What there is, and why something is not.
+    List,
+    /// Fetches an engine through pip into refit's cache.
+    Install {
+        /// The engine.
+        #[arg(value_parser = ["onnxruntime"])]
+        engine: String,
+    },
+}
+
+/// Services log everything that an operator reads; other commands log warnings only.
+pub fn start_logging(arguments: &Arguments) {
+    let service = matches!(arguments.command, Command::Serve(_) | Command::Scheduler(_) | Command::Up(_));
+    let default = if service { "info,tract_core=warn,tract_hir=warn,tract_onnx=warn,ort=warn" } else { "error,refit=warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if arguments.log_json { builder.json().init() } else { builder.with_target(false).init() }
+}

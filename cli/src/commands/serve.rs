@@ -1,0 +1,24 @@
+//! `refit serve`: the inference service.
+
+use crate::cli::ServeArguments;
+use crate::home::{Home, block_on};
+use anyhow::Result;
+use refit_inference::{ServeConfig, Source, stop_signal};
+use std::path::PathBuf;
+
+pub fn run(arguments: &ServeArguments, cache: Option<PathBuf>) -> Result<()> {
+    let mut config = match &arguments.artifact {
+        Some(artifact) => {
+            let cache = cache.unwrap_or_else(refit_trainer::data::default_cache);
+            ServeConfig::new(Source::Artifact(artifact.clone()), &cache)
+        }
+        None => {
+            let home = Home::open(&arguments.spec, cache)?;
+            ServeConfig::from_spec(&home.spec, &home.path, &home.cache)
+        }
+    };
+    if let Some(address) = arguments.address {
+        config.address = address;
+    }
+    block_on(async { Ok(refit_inference::run(config, stop_signal()).await?) })
+}

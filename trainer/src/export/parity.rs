@@ -1,0 +1,97 @@
+//! trained = merged = exported float32, the head included, on held-out rows.
+
+use super::{Forms, logits, session};
+use crate::TrainError;
+use crate::examples::{Example, collate};
+use candle_core::Device;
+use refit_artifact::ParityCheck;
+use refit_autodiff::{Mode, Program};
+use refit_engine::Engine;
+use refit_graph::Model;
+
+/// Rows without which nothing is shown.
+pub const MIN_PARITY_ROWS: usize = 64;
+
+/// Largest difference of a logit between forms that compute in float32.
+const TOLERANCE: f64 = 1e-4;
+
+/// What was compared.
+#[derive(Debug, Clone)]
+pub struct Parity {
+    /// Every comparison; all of them within their tolerance.
+    pub checks: Vec<ParityCheck>,
+}
+
+impl Parity {
+    /// The largest difference that was judged.
+    pub fn max_abs(&self) -> f64 {
+        self.checks.iter().filter(|check| check.tolerance.is_some()).map(|check| check.max_abs).fold(0.0, f64::max)
+    }
+}
+
+/// Compares all forms of a model on `rows`, in every engine that is there.
+///
+/// # Errors
+/// When there are too few rows, or a form answers differently: nothing may be registered then.
+pub fn check(
+    forms: &Forms,
+    rows: &[Example],
+    pad_id: i64,
+    engines: &[&dyn Engine],
+) -> Result<Parity, TrainError> {
+    if rows.len() < MIN_PARITY_ROWS {
+        return Err(TrainError::TooFewRows { rows: rows.len(), needed: MIN_PARITY_ROWS });
+    }
+    let trained = by_graph(&forms.trained, rows, pad_id)?;
+    let mut checks = vec![compare("trained", &trained, "merged", &by_graph(&forms.merged, rows, pad_id)?)];
+    for engine in engines {
+        let actual = format!("float32 in {}", engine.name());
+        let answers = by_engine(*engine, &forms.float32, rows)?;
+        checks.push(compare("trained", &trained, &actual, &answers));
+        let int8 = by_engine(*engine, &forms.int8, rows)?;
+        let mut check = compare("trained", &trained, &format!("int8 in {}", engine.name()), &int8);
+        check.tolerance = None;
+        checks.push(check);
+    }
+    for check in &checks {
+        if let Some(tolerance) = check.tolerance.filter(|tolerance| check.max_abs.is_nan() || check.max_abs > *tolerance) {
+            return Err(TrainError::Parity {
+                expected: check.expected.clone(),
+                actual: check.actual.clone(),
+                rows: check.rows,
+                max_abs: check.max_abs,
+                tolerance,
+            });
+        }
+    }
+    Ok(Parity { checks })
+}
+
+fn by_graph(model: &Model, rows: &[Example], pad_id: i64) -> Result<Vec<Vec<f32>>, TrainError> {
+    let program = Program::compile(model, &["logits"], &Device::Cpu)?;
+    let mut answers = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut inputs = collate(&[row], &[], pad_id, &Device::Cpu)?;
+        inputs.remove("labels");
+        answers.extend(program.forward(&inputs, Mode::Eval)?.output("logits")?.to_vec2::<f32>()?);
+    }
+    Ok(answers)
+}
+
+fn by_engine(engine: &dyn Engine, model: &[u8], rows: &[Example]) -> Result<Vec<Vec<f32>>, TrainError> {
+    let mut session = session(engine, model)?;
+    rows.iter().map(|row| logits(session.as_mut(), row)).collect()
+}
+
+fn compare(expected: &str, left: &[Vec<f32>], actual: &str, right: &[Vec<f32>]) -> ParityCheck {
+    let differences = left.iter().flatten().zip(right.iter().flatten()).map(|(a, b)| f64::from((a - b).abs()));
+    // NaN must not pass: `f64::max` would swallow it.
+    let max_abs = differences.fold(0.0, |max: f64, d| if d.is_nan() || d > max { d } else { max });
+    ParityCheck {
+        expected: expected.to_owned(),
+        actual: actual.to_owned(),
+        rows: left.len(),
+        max_abs,
+        tolerance: Some(TOLERANCE),
+    }
+}

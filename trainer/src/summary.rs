@@ -1,0 +1,168 @@
+//! What is said about a run: the manifest, the metadata in the ONNX files, the report.
+
+use crate::data::LoadedData;
+use crate::evaluation::Evaluation;
+use crate::event::Epoch;
+use crate::export::{Choice, Parity};
+use crate::report;
+use refit_artifact::{Manifest, Precision, SCHEMA_VERSION, Serving, files};
+use refit_spec::Spec;
+use std::collections::BTreeMap;
+
+/// All that is known when a run ends.
+pub struct Summary<'a> {
+    /// What the user asked for.
+    pub spec: &'a Spec,
+    /// The rows.
+    pub data: &'a LoadedData,
+    /// The version, if it is known.
+    pub version: Option<String>,
+    /// The artifact that training started from, if it was not the pretrained base.
+    pub parent: Option<String>,
+    /// The engine that serves.
+    pub engine: &'static str,
+    /// The learning curve.
+    pub curve: &'a [Epoch],
+    /// The comparisons of the model's forms.
+    pub parity: &'a Parity,
+    /// Which file is served, and why.
+    pub choice: &'a Choice,
+}
+
+/// Metadata that makes an ONNX file usable without refit.
+pub fn metadata(spec: &Spec, labels: &[String]) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("refit.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        ("refit.model".to_owned(), spec.model.name.clone()),
+        ("refit.task".to_owned(), spec.model.task.to_string()),
+        ("refit.labels".to_owned(), serde_json::to_string(labels).unwrap_or_default()),
+        ("refit.max_length".to_owned(), spec.train.max_length.to_string()),
+    ])
+}
+
+/// The manifest; a draft has no evaluation yet.
+pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Evaluation>) -> Manifest {
+    let metrics = evaluation.map_or_else(BTreeMap::new, |evaluation| {
+        BTreeMap::from([
+            ("accuracy".to_owned(), evaluation.metrics.accuracy.estimate),
+            ("accuracy_lower".to_owned(), evaluation.metrics.accuracy.lower),
+            ("accuracy_upper".to_owned(), evaluation.metrics.accuracy.upper),
+            ("f1_macro".to_owned(), evaluation.metrics.f1_macro.estimate),
+            ("baseline_accuracy".to_owned(), evaluation.baseline.accuracy.estimate),
+            ("rows".to_owned(), evaluation.metrics.rows as f64),
+        ])
+    });
+    let precision = summary.choice.precision;
+    let file = match precision {
+        Precision::Float32 => files::MODEL_FLOAT32,
+        Precision::Int8 => files::MODEL_INT8,
+    };
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        model: summary.spec.model.name.clone(),
+        version: summary.version.clone(),
+        created_at: jiff::Timestamp::now(),
+        code_version: env!("CARGO_PKG_VERSION").to_owned(),
+        task: summary.spec.model.task.to_string(),
+        labels: summary.data.labels.names().to_vec(),
+        files: BTreeMap::new(),
+        config: summary.spec.to_toml(),
+        data_fingerprint: summary.data.fingerprint.clone(),
+        base: summary.spec.model.base.to_string(),
+        parent: summary.parent.clone(),
+        metrics,
+        serving: Serving {
+            file: file.to_owned(),
+            precision,
+            engine: summary.engine.to_owned(),
+            reason: summary.choice.reason.clone(),
+        },
+        parity: summary.parity.checks.clone(),
+    }
+}
+
+/// The report as one HTML page.
+pub fn report(summary: &Summary<'_>, evaluation: &Evaluation) -> String {
+    let spec = summary.spec;
+    let facts = [
+        ("base", spec.model.base.to_string()),
+        ("method", spec.train.method.to_string()),
+        ("rows", format!("{} train, {} validation, {} test", summary.data.train.len(), summary.data.validation.len(), summary.data.test.len())),
+        ("data fingerprint", summary.data.fingerprint.clone()),
+        ("started from", summary.parent.clone().unwrap_or_else(|| "the pretrained base".to_owned())),
+    ];
+    report::render(&report::Report {
+        model: spec.model.name.clone(),
+        version: summary.version.clone().unwrap_or_default(),
+        created_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        facts: facts.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        learning_curve: learning_curve(summary),
+        evaluation: evaluation.clone(),
+        class_balance: summary
+            .data
+            .balance
+            .iter()
+            .map(|class| report::ClassBalance {
+                label: class.label.clone(),
+                train: class.train as u64,
+                validation: class.validation as u64,
+                test: class.test as u64,
+            })
+            .collect(),
+        audit: summary
+            .data
+            .audit
+            .findings
+            .iter()
+            .map(|finding| report::Finding {
+                name: finding.kind.name().to_owned(),
+                rows: finding.rows as u64,
+                action: finding.kind.action().to_owned(),
+            })
+            .collect(),
+        parity: summary
+            .parity
+            .checks
+            .iter()
+            .map(|check| report::ParityCheck {
+                name: format!("{} = {}", check.expected, check.actual),
+                rows: check.rows as u64,
+                max_abs: check.max_abs,
+                tolerance: check.tolerance,
+            })
+            .collect(),
+        quantization: quantization(summary),
+        config: spec.to_toml(),
+    })
+}
+
+fn learning_curve(summary: &Summary<'_>) -> report::LearningCurve {
+    let point = |value: fn(&Epoch) -> f64| {
+        summary.curve.iter().map(|epoch| (epoch.epoch as u64, value(epoch))).collect()
+    };
+    report::LearningCurve {
+        metric: summary.spec.train.early_stopping.metric.to_string(),
+        train_loss: point(|epoch| epoch.train_loss),
+        validation: point(|epoch| epoch.metric),
+        best_step: summary.curve.iter().rev().find(|epoch| epoch.best).map(|epoch| epoch.epoch as u64),
+    }
+}
+
+fn quantization(summary: &Summary<'_>) -> report::Quantization {
+    report::Quantization {
+        served: summary.choice.precision.to_string(),
+        engine: summary.engine.to_owned(),
+        reason: summary.choice.reason.clone(),
+        candidates: summary
+            .choice
+            .candidates
+            .iter()
+            .map(|candidate| report::Candidate {
+                precision: candidate.precision.to_string(),
+                bytes: candidate.bytes as u64,
+                accuracy: Some(candidate.accuracy),
+                latency_ms: Some(candidate.latency_ms),
+            })
+            .collect(),
+    }
+}
