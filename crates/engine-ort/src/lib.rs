@@ -34,6 +34,11 @@ impl OnnxRuntime {
         loaded.map_err(unavailable)?.map_err(unavailable)
     }
 
+    /// ONNX Runtime's environment, for what this crate does not offer. There is one a process.
+    pub fn environment(&self) -> &ort::environment::Environment {
+        &self.environment
+    }
+
     /// The library's path.
     pub fn library(&self) -> &Path {
         &self.library
