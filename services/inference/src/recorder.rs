@@ -13,6 +13,7 @@ use refit_store::{PredictionRecord, Store};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::Instant,
 };
 
 use crate::{config::RecordConfig, error::chain};
@@ -114,16 +115,7 @@ struct Writer {
 impl Writer {
     async fn run(mut self) {
         let mut messages = Vec::with_capacity(BATCH);
-        while self.receiver.recv_many(&mut messages, BATCH).await > 0 {
-            let flush_asked = messages.iter().any(|message| matches!(message, Message::Flush(_)));
-            if !flush_asked && messages.len() < BATCH {
-                tokio::time::sleep(self.interval).await;
-                while messages.len() < BATCH
-                    && let Ok(message) = self.receiver.try_recv()
-                {
-                    messages.push(message);
-                }
-            }
+        while self.collect(&mut messages).await {
             let (mut records, mut waiters) = (Vec::with_capacity(messages.len()), Vec::new());
             for message in messages.drain(..) {
                 match message {
@@ -138,6 +130,19 @@ impl Writer {
                 let _ = done.send(());
             }
         }
+    }
+
+    /// Waits for a message and then for others to be written with, until somebody asks for a flush. False when
+    /// nobody can send any more.
+    async fn collect(&mut self, messages: &mut Vec<Message>) -> bool {
+        let mut new = self.receiver.recv_many(messages, BATCH).await;
+        let until = Instant::now() + self.interval;
+        let is_flush = |message: &Message| matches!(message, Message::Flush(_));
+        while new > 0 && messages.len() < BATCH && !messages[messages.len() - new..].iter().any(is_flush) {
+            let more = self.receiver.recv_many(messages, BATCH - messages.len());
+            new = tokio::time::timeout_at(until, more).await.unwrap_or(0);
+        }
+        !messages.is_empty()
     }
 
     async fn write(&self, records: &[PredictionRecord]) {

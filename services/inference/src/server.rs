@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use axum::serve::ListenerExt;
 use prometheus::Registry;
 use refit_predictor::Engines;
 use refit_store::Store;
@@ -123,7 +124,11 @@ impl Server {
         tracing::info!(address = %self.address()?, workers = self.workers.len(), "listening");
         let router = routes::router(&self.app);
         let (stop, stopped) = oneshot::channel::<()>();
-        let http = axum::serve(self.listener, router).with_graceful_shutdown(async {
+        // Answers are small and whole: waiting to fill a packet would only delay them.
+        let listener = self.listener.tap_io(|connection| {
+            let _ = connection.set_nodelay(true);
+        });
+        let http = axum::serve(listener, router).with_graceful_shutdown(async {
             let _ = stopped.await;
         });
         let mut http = tokio::spawn(http.into_future());

@@ -1,0 +1,198 @@
+//! Versions come and go while requests are answered; the service stops in order.
+
+mod service;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use refit_store::VersionStatus;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use service::{Home, Service, Toy, fixed};
+
+const SECOND: Toy = Toy { version: "2", sign: -1.0, labels: &["negative", "positive"], work: 0 };
+const THIRD: Toy = Toy { version: "3", sign: 1.0, labels: &["negative", "neutral", "positive"], work: 0 };
+
+async fn serving(home: &Home) -> Service {
+    home.register(&Toy::default()).await;
+    home.promote("1").await;
+    let service = Service::start(home.config()).await;
+    service.until_ready().await;
+    service
+}
+
+fn served(version: &str, role: &str) -> String {
+    format!(r#"refit_served_version{{model="toy",role="{role}",version="{version}"}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_once_something_is_deployed() {
+    let home = Home::new().await;
+    let service = Service::start(home.config()).await;
+    let (status, body) = service.get("/v2/health/ready").await;
+    assert_eq!((status, &body["error"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("no model is ready yet")));
+    assert_eq!(service.get("/v2/health/live").await.0, StatusCode::OK);
+    home.register(&Toy::default()).await;
+    home.promote("1").await;
+    service.until_ready().await;
+    assert_eq!(service.predict("good").await["label"], "positive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_swap_under_load_fails_no_request() {
+    let home = Home::new().await;
+    let service = Arc::new(serving(&home).await);
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (service, over) = (Arc::clone(&service), Arc::clone(&over));
+            tokio::spawn(async move {
+                let mut versions: Vec<(Value, Value)> = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let answer = service.predict("good film").await;
+                    versions.push((answer["version"].clone(), answer["label"].clone()));
+                }
+                versions
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    for toy in [SECOND, THIRD] {
+        home.register(&toy).await;
+        home.promote(toy.version).await;
+        let series = served(toy.version, "champion");
+        service.until("it serves", async || service.metric(&series).await == Some(1.0)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        let answers = client.await.unwrap();
+        // Each version answers as itself, and none answers after its successor.
+        let versions: Vec<&str> = answers.iter().map(|(version, _)| version.as_str().unwrap()).collect();
+        assert!(versions.is_sorted() && versions.contains(&"1") && versions.contains(&"3"), "{versions:?}");
+        for (version, label) in &answers {
+            let expected = if version == "2" { "negative" } else { "positive" };
+            assert_eq!(label, expected, "of version {version}");
+        }
+    }
+    assert_eq!(service.metric(&served("1", "champion")).await, None);
+    assert_eq!(service.metric(r#"refit_model_swaps_total{model="toy"}"#).await, Some(2.0));
+    let failed = service.metrics().await;
+    let codes: Vec<&str> = failed.lines().filter(|line| line.starts_with("refit_requests_total")).collect();
+    assert_eq!(codes.len(), 1, "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_artifact_leaves_the_old_version_serving() {
+    let home = Home::new().await;
+    let service = serving(&home).await;
+    home.register(&SECOND).await;
+    let tokenizer = refit_store::Store::artifact_dir(home.folder.path(), "toy", "2").join("tokenizer.json");
+    std::fs::write(&tokenizer, "{}").unwrap();
+    home.promote("2").await;
+    let failures = r#"refit_model_load_failures_total{model="toy",version="2"}"#;
+    service.until("it has failed", async || service.metric(failures).await == Some(1.0)).await;
+    assert_eq!(service.predict("good").await["version"], "1");
+    assert_eq!(service.get("/v2/health/ready").await.0, StatusCode::OK);
+    assert_eq!(service.metric(&served("1", "champion")).await, Some(1.0));
+    home.register(&THIRD).await;
+    home.promote("3").await;
+    let third = served("3", "champion");
+    service.until("the next one serves", async || service.metric(&third).await == Some(1.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_gets_its_share_and_keys_stay_with_it() {
+    let home = Home::new().await;
+    let service = serving(&home).await;
+    home.register(&THIRD).await;
+    home.canary("3", 30.0).await;
+    let canary = served("3", "canary");
+    service.until("the canary serves", async || service.metric(&canary).await == Some(1.0)).await;
+
+    let version_for = async |key: &str| {
+        let request = service.client.post(format!("{}/v1/models/toy:predict", service.url));
+        let response =
+            request.header("x-refit-key", key).json(&json!({"text": "good"})).send().await.unwrap();
+        response.json::<Value>().await.unwrap()["version"].as_str().unwrap().to_owned()
+    };
+    let mut chosen = Vec::new();
+    for key in 0..200 {
+        let key = format!("user-{key}");
+        let version = version_for(&key).await;
+        assert_eq!(version, version_for(&key).await);
+        if version == "3" {
+            chosen.push(key);
+        }
+    }
+    // Five standard deviations of 200 draws at 0.3 are 32.
+    assert!((28..=92).contains(&chosen.len()), "{}", chosen.len());
+    home.canary("3", 60.0).await;
+    let percent = json!(60.0);
+    service
+        .until("the share has grown", async || {
+            service.get("/v1/models/toy").await.1["canary"]["percent"] == percent
+        })
+        .await;
+    for key in &chosen {
+        assert_eq!(version_for(key).await, "3");
+    }
+    // One request, two versions with different labels.
+    let texts: Vec<String> = (0..40).map(|number| format!("good {number}")).collect();
+    let input = json!({"inputs": [{"name": "text", "shape": [40], "datatype": "BYTES", "data": texts}]});
+    let (_, mixed) = service.post("/v2/models/toy/infer", &input).await;
+    assert_eq!(mixed["outputs"][1]["shape"], json!([40, 3]));
+    assert_eq!(mixed.get("model_version"), None);
+
+    let generation = home.store.deployment("toy").await.unwrap().generation;
+    home.store.clear_canary("toy", generation, VersionStatus::RolledBack).await.unwrap();
+    service.until("the canary is gone", async || service.metric(&canary).await.is_none()).await;
+    assert_eq!(version_for(&chosen[0]).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_answers_what_is_under_way() {
+    let slow = Toy { work: 400, ..Toy::default() };
+    let (service, _folder) = fixed(slow, |config| {
+        config.workers = 1;
+        config.drain.delay = Duration::from_millis(400);
+    })
+    .await;
+    let (client, url) = (service.client.clone(), service.url.clone());
+    let texts = vec!["good ".repeat(60); 50];
+    let predict = client.post(format!("{url}/v1/models/toy:predict"));
+    let request = tokio::spawn(predict.json(&json!({ "texts": texts })).send());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!request.is_finished(), "the toy is too quick for this test");
+    let ended = service.stop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Readiness has fallen, and it still answers.
+    let ready = client.get(format!("{url}/v2/health/ready")).send().await.unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let answer = request.await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.json::<Value>().await.unwrap()["predictions"].as_array().unwrap().len(), 50);
+    ended.await.unwrap().unwrap();
+    assert!(client.get(format!("{url}/v2/health/live")).send().await.unwrap_err().is_connect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_writes_what_was_recorded() {
+    let home = Home::new().await;
+    home.register(&Toy::default()).await;
+    home.promote("1").await;
+    let mut config = home.config();
+    config.record.interval = Duration::from_secs(5);
+    let service = Service::start(config).await;
+    service.until_ready().await;
+    for number in 0..20 {
+        service.predict(&format!("good {number}")).await;
+    }
+    service.stop().await.unwrap().unwrap();
+    assert_eq!(home.store.count_predictions("toy", jiff::Timestamp::UNIX_EPOCH).await.unwrap(), 20);
+}
