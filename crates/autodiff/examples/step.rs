@@ -26,11 +26,21 @@ const MINILM: bert::Config = bert::Config {
     layer_norm_eps: 1e-12,
 };
 
+unsafe extern "C" {
+    /// Sets an option of the allocator (`mimalloc.h`).
+    fn mi_option_set(option: std::ffi::c_int, value: std::ffi::c_long);
+}
+
+/// `mi_option_purge_delay`: -1 keeps freed memory, which the next step needs again.
+const PURGE_DELAY: std::ffi::c_int = 15;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let [batch, sequence, steps] = numbers[..] else {
         return Err("usage: step <batch> <sequence> <steps>".into());
     };
+    // SAFETY: the option exists in every 2.x and 3.x version, and any number is a valid value.
+    unsafe { mi_option_set(PURGE_DELAY, -1) };
     let mut program = {
         let model = bert::classifier(MINILM, &mut random_parameter);
         Program::compile(&model, &["logits"], &Device::Cpu)?
@@ -54,8 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (id, gradient) in gradients.iter() {
             let (first, second) = moments.get_mut(&id).ok_or("no moments")?;
             program.update_parameter(id, |values| {
-                let updated =
-                    slices::with(gradient, |g| adamw::update(values, g, first, second, &settings));
+                let updated = slices::with(gradient, |g| adamw::update(values, g, first, second, &settings));
                 updated.expect("gradients are contiguous");
             })?;
         }

@@ -114,7 +114,10 @@ fn evaluating_and_training_give_the_same_logits() {
     };
     let ((eval, eval_bytes), (train, train_bytes)) = (run(Mode::Eval), run(Mode::Train { seed: 1 }));
     assert_eq!(eval, train);
-    assert!(eval_bytes < train_bytes, "{eval_bytes} bytes are kept when evaluating, {train_bytes} in training");
+    assert!(
+        eval_bytes < train_bytes,
+        "{eval_bytes} bytes are kept when evaluating, {train_bytes} in training"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use crate::{Known, OpError, Site, evaluate, find};
-use refit_graph::{Dim, Fact, HostTensor, Model, NodeId, STANDARD_DOMAIN, ValueId};
+use refit_graph::{DType, Dim, Fact, HostTensor, Model, NodeId, STANDARD_DOMAIN, ValueId};
 use std::collections::HashMap;
 
 /// Constants up to this many elements are folded while facts are inferred: enough for every shape.
@@ -35,9 +35,10 @@ pub fn infer_facts(model: &mut Model) -> Result<(), OpError> {
         for (position, output) in node.outputs.iter().enumerate() {
             let Some(output) = *output else { continue };
             let mut fact = facts.get_mut(position).map(std::mem::take).unwrap_or_default();
-            if let Some(tensor) = values.as_ref().and_then(|values| values.get(position)) {
-                fact.elements = fact.elements.or_else(|| elements_of(tensor));
-                folded.insert(output, tensor.clone());
+            let value = values.as_ref().and_then(|values| values.get(position)).cloned();
+            if let Some(tensor) = value.or_else(|| constant_of(&fact)) {
+                fact.elements = fact.elements.or_else(|| elements_of(&tensor));
+                folded.insert(output, tensor);
             }
             model.graph.set_fact(output, fact);
         }
@@ -83,4 +84,13 @@ pub(crate) fn elements_of(tensor: &HostTensor) -> Option<Vec<Dim>> {
         return None;
     }
     tensor.to_i64()?.into_iter().map(|e| usize::try_from(e).ok().map(Dim::Known)).collect()
+}
+
+/// The int64 constant that a fact describes, when every element is a number.
+fn constant_of(fact: &Fact) -> Option<HostTensor> {
+    let (shape, elements) = (fact.concrete_shape()?, fact.elements.as_ref()?);
+    let numbers: Vec<i64> =
+        elements.iter().map(|dim| i64::try_from(dim.known()?).ok()).collect::<Option<_>>()?;
+    let fits = fact.dtype == Some(DType::I64) && shape.iter().product::<usize>() == numbers.len();
+    fits.then(|| HostTensor::from_i64(&shape, &numbers))
 }

@@ -1,6 +1,6 @@
 use crate::{OpError, Problem};
 use candle_core::{Device, Tensor};
-use refit_graph::{DType, Fact, HostTensor, Node, OpName};
+use refit_graph::{DType, Dim, Fact, HostTensor, Node, OpName};
 
 /// One operator: its name, shape rule, forward, reverse rule and test problems.
 ///
@@ -113,9 +113,41 @@ impl<'a> Known<'a> {
         self.facts.get(index).copied().flatten()?.dtype
     }
 
+    /// The elements of input `index`, if it is a small integer tensor of which each is known or has a
+    /// place at least.
+    pub fn elements(&self, index: usize) -> Option<Vec<Element>> {
+        if let Some(numbers) = self.integers(index) {
+            return Some(numbers.into_iter().map(Element::Number).collect());
+        }
+        let of_dim = |dim: &Dim| match dim {
+            Dim::Known(size) => i64::try_from(*size).map_or(Element::Dim(Dim::Unknown), Element::Number),
+            other => Element::Dim(other.clone()),
+        };
+        Some(self.facts.get(index).copied().flatten()?.elements.as_ref()?.iter().map(of_dim).collect())
+    }
+
     /// The integers of input `index` if it is a constant.
     pub fn integers(&self, index: usize) -> Option<Vec<i64>> {
         self.constants.get(index).copied().flatten()?.to_i64()
+    }
+}
+
+/// One element of a small integer tensor, as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Element {
+    /// A number; a size when it is not negative.
+    Number(i64),
+    /// A size that is named, or nothing.
+    Dim(Dim),
+}
+
+impl Element {
+    /// The element as a size; a negative number is none, and stays unknown.
+    pub fn dim(&self) -> Dim {
+        match self {
+            Self::Number(number) => usize::try_from(*number).map_or(Dim::Unknown, Dim::Known),
+            Self::Dim(dim) => dim.clone(),
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Comparisons and logic: two inputs broadcast against each other, a boolean result.
 
 use crate::shapes::{broadcast_facts, broadcast_sizes, broadcast_to, shaped};
-use crate::{Known, OpError, Operator, Site};
+use crate::{Element, Known, OpError, Operator, Site};
 use candle_core::{DType as Storage, Tensor};
-use refit_graph::{DType, Fact, OpName};
+use refit_graph::{DType, Dim, Fact, OpName};
 
 /// A comparison or a connective.
 pub(crate) struct Compare {
@@ -30,7 +30,8 @@ impl Operator for Compare {
 
     fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
         let shape = broadcast_facts(site, &[inputs.fact(0), inputs.fact(1)])?;
-        Ok(vec![shaped(Some(DType::Bool), shape)])
+        let elements = if self.name == "Equal" { equal_elements(inputs) } else { None };
+        Ok(vec![Fact { elements, ..shaped(Some(DType::Bool), shape) }])
     }
 
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
@@ -46,6 +47,21 @@ impl Operator for Compare {
     fn differentiable(&self, _index: usize) -> bool {
         false
     }
+}
+
+/// What is known of `Equal` before a run: exporters compare shapes with -1 to build the shape of an
+/// `Expand`, and a size is never negative.
+fn equal_elements(inputs: &Known) -> Option<Vec<Dim>> {
+    let (a, b) = (inputs.elements(0)?, inputs.elements(1)?);
+    let equal = |pair: (&Element, &Element)| match pair {
+        (Element::Number(a), Element::Number(b)) => Some(Dim::Known(usize::from(a == b))),
+        (Element::Dim(_), Element::Number(..0)) | (Element::Number(..0), Element::Dim(_)) => {
+            Some(Dim::Known(0))
+        }
+        (Element::Dim(a @ Dim::Symbol(_)), Element::Dim(b)) if a == b => Some(Dim::Known(1)),
+        _ => None,
+    };
+    if a.len() == b.len() { a.iter().zip(&b).map(equal).collect() } else { None }
 }
 
 /// `Not(x)`: booleans.

@@ -1,7 +1,7 @@
 //! `Concat` along an axis, and `Split` into parts: each is the other's reverse rule.
 
 use crate::shapes::{self, axis, shaped};
-use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
+use crate::{Backward, Element, Known, OpError, Operator, Problem, Reads, Site};
 use candle_core::Tensor;
 use refit_graph::{Dim, Fact, OpName};
 
@@ -15,18 +15,9 @@ impl Operator for Concat {
     fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
         let facts: Vec<Fact> = (0..inputs.facts.len()).map(|i| inputs.fact(i)).collect();
         let dtype = facts.iter().find_map(|fact| fact.dtype);
-        // A negative element (a size left open) has no dimension: it stays unknown, but keeps its place.
-        let elements: Option<Vec<Vec<Dim>>> = facts
-            .iter()
-            .enumerate()
-            .map(|(index, fact)| {
-                let open = || {
-                    let dim = |n: i64| usize::try_from(n).map_or(Dim::Unknown, Dim::Known);
-                    inputs.integers(index).map(|numbers| numbers.into_iter().map(dim).collect())
-                };
-                fact.elements.clone().or_else(open)
-            })
-            .collect();
+        // A negative element (a size left open) is no dimension: it stays unknown, but keeps its place.
+        let dims = |index| inputs.elements(index).map(|e| e.iter().map(Element::dim).collect());
+        let elements: Option<Vec<Vec<Dim>>> = (0..facts.len()).map(dims).collect();
         let shape = facts.iter().map(|fact| fact.shape.clone()).collect::<Option<Vec<_>>>();
         let Some(shapes) = shape.filter(|shapes| !shapes.is_empty()) else {
             return Ok(vec![shaped(dtype, None)]);

@@ -1,7 +1,7 @@
 //! `Where(condition, x, y)` and `Expand(x, shape)`, both broadcast.
 
 use crate::shapes::{self, broadcast, broadcast_facts, broadcast_sizes, broadcast_to, shaped, sum_to};
-use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
+use crate::{Backward, Element, Known, OpError, Operator, Problem, Reads, Site};
 use candle_core::Tensor;
 use refit_graph::{Dim, Fact, HostTensor, OpName};
 
@@ -14,7 +14,8 @@ impl Operator for Where {
 
     fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
         let facts = [inputs.fact(0), inputs.fact(1), inputs.fact(2)];
-        Ok(vec![shaped(facts[1].dtype.or(facts[2].dtype), broadcast_facts(site, &facts)?)])
+        let fact = shaped(facts[1].dtype.or(facts[2].dtype), broadcast_facts(site, &facts)?);
+        Ok(vec![Fact { elements: chosen_elements(inputs), ..fact }])
     }
 
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
@@ -58,6 +59,18 @@ impl Operator for Where {
     }
 }
 
+/// The elements of a choice between small integer tensors of one length.
+fn chosen_elements(inputs: &Known) -> Option<Vec<Dim>> {
+    let (condition, x, y) = (inputs.elements(0)?, inputs.elements(1)?, inputs.elements(2)?);
+    let one_length = condition.len() == x.len() && x.len() == y.len();
+    let choose = |(index, condition): (usize, &Element)| match condition {
+        Element::Number(0) => Some(y[index].dim()),
+        Element::Number(_) => Some(x[index].dim()),
+        Element::Dim(_) => None,
+    };
+    one_length.then(|| condition.iter().enumerate().map(choose).collect()).flatten()
+}
+
 fn condition(shape: &[usize], values: &[u8]) -> HostTensor {
     HostTensor::from_u8(shape, values)
 }
@@ -71,10 +84,8 @@ impl Operator for Expand {
 
     fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
         let x = inputs.fact(0);
-        let target = match inputs.integers(1) {
-            Some(sizes) => Some(shapes::sizes(site, &sizes)?.into_iter().map(Dim::Known).collect()),
-            None => inputs.fact(1).elements,
-        };
+        let target: Option<Vec<Dim>> =
+            inputs.elements(1).map(|elements| elements.iter().map(Element::dim).collect());
         let shape = match (&x.shape, target) {
             (Some(dims), Some(target)) => Some(broadcast(site, dims, &target)?),
             _ => None,

@@ -30,7 +30,18 @@ impl Operator for Slice {
                 (Some(axes), _) => shapes::axes(site, axes, shape.len())?,
                 _ => (0..shape.len()).collect(),
             };
-            axes.into_iter().for_each(|axis| shape[axis] = Dim::Unknown);
+            let ends = inputs.elements(2).filter(|ends| ends.len() == axes.len());
+            let from_start = given[0].iter().flatten().all(|start| *start == 0)
+                && given[3].iter().flatten().all(|step| *step == 1)
+                && given[0].is_some();
+            for (position, axis) in axes.into_iter().enumerate() {
+                shape[axis] = match &ends {
+                    // A table cut to the length of the sequence: a longer sequence fits nothing that it
+                    // is added to, so the length is the size wherever a run succeeds.
+                    Some(ends) if from_start => ends[position].dim(),
+                    _ => Dim::Unknown,
+                };
+            }
             return Ok(vec![shaped(x.dtype, Some(shape))]);
         }
         let cuts = cuts(site, given, shape.len())?;
