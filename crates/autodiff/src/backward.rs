@@ -1,3 +1,4 @@
+use crate::plan::Step;
 use crate::{Activations, AutodiffError, Gradients, Mode, Program};
 use candle_core::Tensor;
 use refit_graph::ValueId;
@@ -35,30 +36,8 @@ impl Program {
             let gradients: Vec<Option<Tensor>> =
                 step.node.outputs.iter().map(|id| id.and_then(|id| pending.by_value.remove(&id))).collect();
             if !step.wanted.is_empty() && gradients.iter().any(Option::is_some) {
-                let made = {
-                    let value =
-                        |id: Option<ValueId>| id.and_then(|id| activations.values[id.index()].clone());
-                    let pick = |ids: &[Option<ValueId>], read: &[usize]| -> Vec<Option<Tensor>> {
-                        ids.iter()
-                            .enumerate()
-                            .map(|(i, id)| if read.contains(&i) { value(*id) } else { None })
-                            .collect()
-                    };
-                    let back = Backward {
-                        inputs: &pick(&step.node.inputs, &step.reads.inputs),
-                        input_shapes: &step
-                            .node
-                            .inputs
-                            .iter()
-                            .map(|id| id.map_or_else(Vec::new, |id| activations.shapes[id.index()].clone()))
-                            .collect::<Vec<_>>(),
-                        outputs: &pick(&step.node.outputs, &step.reads.outputs),
-                        gradients: &gradients,
-                        wanted: &step.wanted,
-                    };
-                    let site = self.site(step, activations.mode, &self.device);
-                    step.operator.vjp(&site, &back).map_err(|error| error.at(self.place(step)))?
-                };
+                let made = self.reverse(step, &activations, &gradients)?;
+                // Freed first, so that a gradient which was handed on can be added to in place.
                 drop(gradients);
                 for ((input, gradient), wanted) in step.node.inputs.iter().zip(made).zip(&step.wanted) {
                     if let (Some(id), Some(gradient), true) = (input, gradient, wanted) {
@@ -72,6 +51,35 @@ impl Program {
             }
         }
         self.collect(pending)
+    }
+
+    /// The reverse rule of one node, with the forward values that it reads.
+    fn reverse(
+        &self,
+        step: &Step,
+        activations: &Activations,
+        gradients: &[Option<Tensor>],
+    ) -> Result<Vec<Option<Tensor>>, AutodiffError> {
+        let pick = |ids: &[Option<ValueId>], read: &[usize]| -> Vec<Option<Tensor>> {
+            ids.iter()
+                .enumerate()
+                .map(|(position, id)| match (id, read.contains(&position)) {
+                    (Some(id), true) => activations.values[id.index()].clone(),
+                    _ => None,
+                })
+                .collect()
+        };
+        let shape =
+            |id: &Option<ValueId>| id.map_or_else(Vec::new, |id| activations.shapes[id.index()].clone());
+        let back = Backward {
+            inputs: &pick(&step.node.inputs, &step.reads.inputs),
+            input_shapes: &step.node.inputs.iter().map(shape).collect::<Vec<_>>(),
+            outputs: &pick(&step.node.outputs, &step.reads.outputs),
+            gradients,
+            wanted: &step.wanted,
+        };
+        let site = self.site(step, activations.mode, &self.device);
+        Ok(step.operator.vjp(&site, &back).map_err(|error| error.at(self.place(step)))?)
     }
 
     fn collect(&self, mut pending: Pending) -> Result<Gradients, AutodiffError> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub struct Program {
     pub(crate) device: Device,
     pub(crate) steps: Vec<Step>,
-    /// Names and last known state of every value; `None` for those that a run makes.
+    /// The name of every value.
     pub(crate) names: Vec<String>,
     pub(crate) constants: BTreeMap<ValueId, Tensor>,
     pub(crate) inputs: Vec<ValueId>,
@@ -91,14 +91,13 @@ impl Program {
         Ok(Self {
             device: device.clone(),
             steps,
-            names: (0..graph.value_count()).map(|_| String::new()).collect(),
+            names: names(model),
             constants,
             inputs: graph.inputs().to_vec(),
             outputs: output_ids,
             parameters,
             live,
-        }
-        .with_names(model))
+        })
     }
 
     /// The trainable initializers of the model, in the graph's order.
@@ -119,15 +118,17 @@ impl Program {
             .map(|parameter| parameter.name.clone())
             .collect()
     }
+}
 
-    fn with_names(mut self, model: &Model) -> Self {
-        let graph = &model.graph;
-        let made = graph.nodes().flat_map(|(_, node)| node.inputs.iter().chain(&node.outputs).flatten());
-        for id in made.chain(graph.inputs()).chain(graph.outputs()) {
-            self.names[id.index()].clone_from(&graph.value(*id).name);
-        }
-        self
+/// The name of every value, by its index.
+fn names(model: &Model) -> Vec<String> {
+    let graph = &model.graph;
+    let mut names = vec![String::new(); graph.value_count()];
+    let made = graph.nodes().flat_map(|(_, node)| node.inputs.iter().chain(&node.outputs).flatten());
+    for id in made.chain(graph.inputs()).chain(graph.outputs()) {
+        names[id.index()].clone_from(&graph.value(*id).name);
     }
+    names
 }
 
 fn output_ids(model: &Model, names: &[&str]) -> Result<Vec<ValueId>, AutodiffError> {
