@@ -206,6 +206,9 @@ pub struct PromoteArguments {
     /// Why.
     #[arg(long, default_value = "promoted by hand")]
     pub reason: String,
+    /// Only if no version serves yet; for the job that makes the first one.
+    #[arg(long)]
+    pub if_none: bool,
 }
 
 #[derive(Args)]

@@ -14,13 +14,17 @@ pub fn run(arguments: &PromoteArguments, cache: Option<PathBuf>) -> Result<()> {
     let deployment = block_on(async {
         let store = home.store().await?;
         let now = store.deployment(home.model()).await?;
+        if arguments.if_none && now.champion.is_some() {
+            return Ok(now);
+        }
         let by = whoami();
         let deployment =
             store.set_champion(home.model(), now.generation, &arguments.version, &arguments.reason, &by).await?;
         store.record_decision(&by_hand(home.model(), "promote", &arguments.reason, deployment.generation, &by)).await?;
         Ok(deployment)
     })?;
-    println!("version {} of {} serves now (change {})", arguments.version, home.model(), deployment.generation);
+    let serving = deployment.champion.as_ref().map_or(arguments.version.as_str(), |champion| &champion.version);
+    println!("version {serving} of {} serves now (change {})", home.model(), deployment.generation);
     Ok(())
 }
 
