@@ -164,7 +164,7 @@ async fn a_stop_answers_what_is_under_way() {
     })
     .await;
     let (client, url) = (service.client.clone(), service.url.clone());
-    let texts = vec!["good ".repeat(60); 50];
+    let texts = vec!["good ".repeat(60); 15];
     let predict = client.post(format!("{url}/v1/models/toy:predict"));
     let request = tokio::spawn(predict.json(&json!({ "texts": texts })).send());
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -176,7 +176,7 @@ async fn a_stop_answers_what_is_under_way() {
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let answer = request.await.unwrap().unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
-    assert_eq!(answer.json::<Value>().await.unwrap()["predictions"].as_array().unwrap().len(), 50);
+    assert_eq!(answer.json::<Value>().await.unwrap()["predictions"].as_array().unwrap().len(), 15);
     ended.await.unwrap().unwrap();
     assert!(client.get(format!("{url}/v2/health/live")).send().await.unwrap_err().is_connect());
 }

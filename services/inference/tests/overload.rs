@@ -40,7 +40,7 @@ async fn a_full_queue_refuses_with_429_and_answers_the_rest() {
             status => panic!("{status}"),
         }
     }
-    assert!(answered >= 4 && refused >= 1, "{answered} answered, {refused} refused");
+    assert!(answered >= 3 && refused >= 1, "{answered} answered, {refused} refused");
     let counted = service.metric(r#"refit_requests_total{code="429",model="toy"}"#).await;
     assert_eq!(counted, Some(f64::from(refused)));
     assert_eq!(service.metric("refit_queue_depth").await, Some(0.0));
