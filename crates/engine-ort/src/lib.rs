@@ -6,6 +6,7 @@ mod install;
 mod library;
 mod session;
 mod tensor;
+mod weights;
 
 use std::path::{Path, PathBuf};
 

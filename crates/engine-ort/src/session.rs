@@ -1,5 +1,6 @@
 use std::{path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -13,6 +14,7 @@ use refit_engine::{
 use crate::{
     NAME,
     tensor::{data_type, from_runtime, to_runtime},
+    weights::SharedWeights,
 };
 
 /// A session of ONNX Runtime. It is never run from two threads at once: [`Session::fork`] makes another one.
@@ -27,12 +29,23 @@ pub(crate) struct OrtSession {
 struct Recipe {
     environment: Environment,
     model: Source,
+    weights: SharedWeights,
     options: SessionOptions,
 }
 
-enum Source {
+/// Where the model is read from, once more for every session.
+pub(crate) enum Source {
     File(PathBuf),
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
+}
+
+impl Source {
+    fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Bytes(_) => None,
+        }
+    }
 }
 
 impl OrtSession {
@@ -43,13 +56,20 @@ impl OrtSession {
     ) -> Result<Self, EngineError> {
         let model = match model {
             ModelSource::File(path) => Source::File(path.to_path_buf()),
-            ModelSource::Bytes(bytes) => Source::Bytes(bytes.to_vec()),
+            ModelSource::Bytes(bytes) => Source::Bytes(Bytes::copy_from_slice(bytes)),
         };
-        Self::from_recipe(Arc::new(Recipe { environment: environment.clone(), model, options: *options }))
+        let path = model.path();
+        let weights = without_panic(|| SharedWeights::of(&model)).map_err(|reason| EngineError::Load {
+            engine: NAME,
+            path,
+            reason,
+        })?;
+        let environment = environment.clone();
+        Self::from_recipe(Arc::new(Recipe { environment, model, weights, options: *options }))
     }
 
     fn from_recipe(recipe: Arc<Recipe>) -> Result<Self, EngineError> {
-        let failed = |reason: String| EngineError::Load { engine: NAME, path: recipe.path(), reason };
+        let failed = |reason: String| EngineError::Load { engine: NAME, path: recipe.model.path(), reason };
         let session = without_panic(|| recipe.build()).map_err(failed)?;
         let session = session.map_err(|error| failed(one_line(&error)))?;
         let inputs = session.inputs().iter().map(port).collect();
@@ -59,15 +79,8 @@ impl OrtSession {
 }
 
 impl Recipe {
-    fn path(&self) -> Option<PathBuf> {
-        match &self.model {
-            Source::File(path) => Some(path.clone()),
-            Source::Bytes(_) => None,
-        }
-    }
-
     fn build(&self) -> ort::Result<RuntimeSession> {
-        let mut builder = RuntimeSession::builder(&self.environment)?
+        let builder = RuntimeSession::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.options.threads.max(1))?
             .with_inter_threads(1)?
@@ -77,6 +90,7 @@ impl Recipe {
             .with_log_level(LogLevel::Fatal)?
             // It keeps a plan for every shape it has seen, and texts come in hundreds of lengths.
             .with_memory_pattern(false)?;
+        let mut builder = self.weights.lend(builder)?;
         match &self.model {
             Source::File(path) => builder.commit_from_file(path),
             Source::Bytes(bytes) => builder.commit_from_memory(bytes),

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Every thread has a single-threaded session. The two loops take turns of half a second, so that whatever else the
-//! machine does hits both. Prints one line of JSON; ONNX Runtime's library is found as everywhere.
+//! machine does hits both; `cpu_ratio` compares answers per second of CPU time and so stands even when other processes
+//! take cores away. Prints one line of JSON; ONNX Runtime's library is found as everywhere.
 
 use std::{
     collections::HashMap,
@@ -64,10 +65,13 @@ fn main() -> Result<()> {
         refit.push(measure(&mut answers, TURN)?);
         library.push(measure(&mut bare, TURN)?);
     }
-    let (refit, library) = (median(&mut refit), median(&mut library));
+    let per_second = |rates: &[Rate]| median(rates.iter().map(|rate| rate.per_second));
+    let per_cpu_second = |rates: &[Rate]| median(rates.iter().map(|rate| rate.per_cpu_second));
     let line = serde_json::json!({
         "engine": engine_name, "precision": precision, "threads": threads, "tokens": TOKENS,
-        "texts_per_second": refit, "bare_texts_per_second": library, "ratio": refit / library,
+        "texts_per_second": per_second(&refit), "bare_texts_per_second": per_second(&library),
+        "ratio": per_second(&refit) / per_second(&library),
+        "cpu_ratio": per_cpu_second(&refit) / per_cpu_second(&library),
         "ready_seconds": ready_seconds, "model_mib": fs::metadata(&model)?.len() as f64 / MIB,
         "resident_mib_before": empty_mib, "resident_mib": loaded_mib, "peak_mib_with_bare": peak_mib()?,
     });
@@ -112,7 +116,8 @@ impl Subject {
     ) -> Result<Self> {
         let settings = TextSettings { max_length: 512 };
         let preprocessor = Arc::new(TextPreprocessor::new(&fs::read(tokenizer)?, settings)?);
-        let engine: &Arc<dyn Engine> = engines.get(engine).context("this engine is not available")?;
+        let engine: &Arc<dyn Engine> =
+            engines.get(engine).with_context(|| format!("no {engine}: {:?}", engines.report()))?;
         let first = engine.load(Path::new(model).into(), &SessionOptions::default())?;
         let (text, encoding) = text_of_length(|text| Ok(preprocessor.encode(text)?))?;
         let shared = first.model();
@@ -233,9 +238,15 @@ fn bare_onnxruntime(
     (0..threads).map(answer).collect()
 }
 
-/// Answers a second, all threads together.
-fn measure(answers: &mut [Answer], turn: Duration) -> Result<f64> {
+/// Answers of all threads together.
+struct Rate {
+    per_second: f64,
+    per_cpu_second: f64,
+}
+
+fn measure(answers: &mut [Answer], turn: Duration) -> Result<Rate> {
     let started = Instant::now();
+    let cpu_before = cpu_ticks()?;
     let count = thread::scope(|scope| {
         let until_over = |answer: &mut Answer| -> Result<usize> {
             let mut count = 0;
@@ -253,12 +264,25 @@ fn measure(answers: &mut [Answer], turn: Duration) -> Result<f64> {
         threads.into_iter().map(join).sum::<Result<usize>>()
     })?;
     ensure!(count > 0, "nothing was answered");
-    Ok(count as f64 / started.elapsed().as_secs_f64())
+    let cpu_seconds = (cpu_ticks()? - cpu_before).max(1) as f64 / TICKS_PER_SECOND;
+    let per_second = count as f64 / started.elapsed().as_secs_f64();
+    Ok(Rate { per_second, per_cpu_second: count as f64 / cpu_seconds })
 }
 
-fn median(values: &mut [f64]) -> f64 {
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Linux counts in hundredths of a second whatever its clock does (`USER_HZ`).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// User and system time of all threads of this process so far.
+fn cpu_ticks() -> Result<u64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit_once(')').context("this system does not tell")?.1;
+    after_name.split_whitespace().skip(11).take(2).map(|ticks| Ok(ticks.parse::<u64>()?)).sum()
 }
 
 fn resident_mib() -> Result<f64> {
