@@ -1,111 +1,122 @@
-//! What the loop tells Prometheus: where it stands, the evidence of degradation, and how often it decided what.
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, Opts, Registry};
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use crate::{
+    memory::{Memory, PhaseRecord},
+    plan::{Action, State},
+};
 
-use crate::plan::{Phase, State};
-
-/// Names of all phases, so that those which a model is not in are told as 0.
-const PHASES: [&str; 4] = ["watching", "training", "gating", "canary"];
-
-/// The loop's metrics.
+/// What the scheduler tells Prometheus.
 #[derive(Clone, Debug)]
-pub struct LoopMetrics {
-    phase: IntGaugeVec,
+pub(crate) struct Metrics {
+    last_tick: IntGauge,
+    ticks: IntCounterVec,
+    phase: GaugeVec,
+    alarms: GaugeVec,
+    missing: GaugeVec,
     log_wealth: GaugeVec,
     log_threshold: GaugeVec,
-    labels: IntGaugeVec,
-    alarms: IntGaugeVec,
-    ticks: IntCounterVec,
+    labels: GaugeVec,
     decisions: IntCounterVec,
 }
 
-impl LoopMetrics {
-    /// Registers them.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        const VERSION: [&str; 2] = ["model", "version"];
-        let metrics = Self {
-            phase: IntGaugeVec::new(
-                Opts::new("refit_loop_phase", "1 for the phase that the loop of a model is in, 0 for the others."),
+/// Observations that can be missing: each is a series from the start, so that an alert sees 0 become 1.
+const OBSERVATIONS: [&str; 7] =
+    ["metrics", "champion", "traffic", "labels", "baseline", "reference", "canary_metrics"];
+
+impl Metrics {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone())).map(|()| gauge)
+        };
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone())).map(|()| counter)
+        };
+        let last_tick = IntGauge::new(
+            "refit_scheduler_last_tick_timestamp_seconds",
+            "When the loop last observed and planned without an error, in Unix time.",
+        )?;
+        registry.register(Box::new(last_tick.clone()))?;
+        let version = ["model", "version"];
+        Ok(Self {
+            last_tick,
+            ticks: counter(
+                "refit_loop_ticks_total",
+                "Times that the loop has observed a model and planned.",
+                &["model"],
+            )?,
+            phase: gauge(
+                "refit_loop_phase",
+                "1 for the phase that the loop is in, 0 for the others.",
                 &["model", "phase"],
             )?,
-            log_wealth: GaugeVec::new(
-                Opts::new(
-                    "refit_degradation_log_wealth",
-                    "Natural logarithm of the sequential test's wealth against \"no worse than the baseline\".",
-                ),
-                &VERSION,
-            )?,
-            log_threshold: GaugeVec::new(
-                Opts::new(
-                    "refit_degradation_log_threshold",
-                    "The logarithm of the wealth at which the budget of false alarms is used.",
-                ),
-                &VERSION,
-            )?,
-            labels: IntGaugeVec::new(
-                Opts::new("refit_degradation_labels", "Labels that the sequential test has seen."),
-                &VERSION,
-            )?,
-            alarms: IntGaugeVec::new(
-                Opts::new("refit_loop_standing_alarms", "Alarms that the loop has raised and not cleared."),
+            alarms: gauge(
+                "refit_loop_standing_alarms",
+                "Alarms that are raised and not cleared.",
                 &["model"],
             )?,
-            ticks: IntCounterVec::new(
-                Opts::new("refit_loop_ticks_total", "Times that the loop has observed a model and planned."),
-                &["model"],
+            missing: gauge(
+                "refit_observation_missing",
+                "1 if an observation that should be there is not.",
+                &["model", "what"],
             )?,
-            decisions: IntCounterVec::new(
-                Opts::new("refit_decisions_total", "Decisions of the loop and of operators, by kind."),
+            log_wealth: gauge(
+                "refit_degradation_log_wealth",
+                "Natural logarithm of the sequential test's wealth against \"no worse than the baseline\".",
+                &version,
+            )?,
+            log_threshold: gauge(
+                "refit_degradation_log_threshold",
+                "The logarithm of the wealth at which the budget of false alarms is used.",
+                &version,
+            )?,
+            labels: gauge("refit_degradation_labels", "Labels that the test has seen.", &version)?,
+            decisions: counter(
+                "refit_decisions_total",
+                "Decisions of the loop and of operators.",
                 &["model", "kind"],
             )?,
-        };
-        registry.register(Box::new(metrics.phase.clone()))?;
-        registry.register(Box::new(metrics.log_wealth.clone()))?;
-        registry.register(Box::new(metrics.log_threshold.clone()))?;
-        registry.register(Box::new(metrics.labels.clone()))?;
-        registry.register(Box::new(metrics.alarms.clone()))?;
-        registry.register(Box::new(metrics.ticks.clone()))?;
-        registry.register(Box::new(metrics.decisions.clone()))?;
-        Ok(metrics)
+        })
     }
 
-    /// Tells what was observed, once a tick; `kinds` are those of decisions, so that each is there from the start.
-    pub fn observe(&self, state: &State, kinds: &[&str]) {
+    /// Shows what was observed.
+    pub(crate) fn observed(&self, state: &State, memory: &Memory) {
         let model = state.model.as_str();
+        self.last_tick.set(state.now);
         self.ticks.with_label_values(&[model]).inc();
-        for phase in PHASES {
-            self.phase.with_label_values(&[model, phase]).set(i64::from(phase == phase_name(&state.phase)));
+        for phase in PhaseRecord::NAMES {
+            let now = f64::from(u8::from(phase == memory.phase.name()));
+            self.phase.with_label_values(&[model, phase]).set(now);
         }
-        self.alarms.with_label_values(&[model]).set(state.standing_alarms.len() as i64);
-        for kind in kinds {
-            self.decisions.with_label_values(&[model, kind]);
+        self.alarms.with_label_values(&[model]).set(memory.alarms.len() as f64);
+        for what in OBSERVATIONS {
+            let missing = state.missing.iter().any(|missing| missing.what == what);
+            self.missing.with_label_values(&[model, what]).set(f64::from(u8::from(missing)));
         }
-        let Some(champion) = &state.champion else { return };
-        let version = champion.version.as_str();
-        self.log_wealth.with_label_values(&[model, version]).set(state.judge.log_wealth);
-        self.log_threshold.with_label_values(&[model, version]).set(state.judge.threshold);
-        self.labels.with_label_values(&[model, version]).set(i64::try_from(state.judge.labels).unwrap_or(i64::MAX));
+        // A version that no longer serves is no longer judged: an old value would look like a live one.
+        for vector in [&self.log_wealth, &self.log_threshold, &self.labels] {
+            vector.reset();
+        }
+        if let Some(champion) = &state.champion {
+            let labels = [model, champion.version.as_str()];
+            self.labels.with_label_values(&labels).set(state.judge.labels as f64);
+            if state.judge.baseline_accuracy.is_some() {
+                self.log_wealth.with_label_values(&labels).set(state.judge.log_wealth);
+                self.log_threshold.with_label_values(&labels).set(state.judge.threshold);
+            }
+        }
     }
 
-    /// Forgets a version that is no longer champion.
-    pub fn retire(&self, model: &str, version: &str) {
-        // Absent already is as good as removed.
-        let _ = self.log_wealth.remove_label_values(&[model, version]);
-        let _ = self.log_threshold.remove_label_values(&[model, version]);
-        let _ = self.labels.remove_label_values(&[model, version]);
+    /// Makes every kind of decision a series, so that the first increase is seen.
+    pub(crate) fn know_kinds(&self, model: &str) {
+        for kind in Action::DECISION_KINDS {
+            self.decisions.with_label_values(&[model, kind]).inc_by(0);
+        }
     }
 
     /// Counts a decision.
-    pub fn decided(&self, model: &str, kind: &str) {
+    pub(crate) fn decided(&self, model: &str, kind: &str) {
         self.decisions.with_label_values(&[model, kind]).inc();
-    }
-}
-
-fn phase_name(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Watching => "watching",
-        Phase::Training { .. } => "training",
-        Phase::Gating { .. } => "gating",
-        Phase::Canary { .. } => "canary",
     }
 }

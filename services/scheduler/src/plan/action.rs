@@ -103,6 +103,30 @@ pub enum Action {
 }
 
 impl Action {
+    /// A short stable name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::LaunchTraining { .. } => "launch-training",
+            Self::LaunchGate { .. } => "launch-gate",
+            decision => decision.decision_kind().unwrap_or("nothing"),
+        }
+    }
+
+    /// Every kind of decision that the loop makes.
+    pub const DECISION_KINDS: [&'static str; 11] = [
+        "alarm",
+        "alarm-cleared",
+        "suggest",
+        "refit",
+        "retry",
+        "trained",
+        "canary",
+        "promote",
+        "rollback",
+        "reject",
+        "give-up",
+    ];
+
     /// The decision's kind in the store and the label of `refit_decisions_total`; `None` for a step that is no decision.
     pub fn decision_kind(&self) -> Option<&'static str> {
         Some(match self {
