@@ -92,8 +92,8 @@ type Dump<'a> = Box<dyn FnMut(&str, &Model) + 'a>;
 /// Applies passes: the only caller of [`Patch::apply`] outside of code that builds graphs.
 ///
 /// After every patch the model is verified and its facts are inferred anew; an error names its pass.
-/// A failed pass leaves the model as it was before that pass. Values are numbered anew, so a `ValueId`
-/// does not outlive a pass: find values by name.
+/// A failed pass leaves the model as it was before that pass. A `ValueId` of a value that is still there
+/// stays valid; a `NodeId` does not.
 #[derive(Default)]
 pub struct Driver<'a> {
     report: Report,
@@ -173,7 +173,6 @@ impl<'a> Driver<'a> {
             // Initializers share their bytes, so this copies names and nodes only.
             let mut next = model.clone();
             patch.apply(&mut next.graph)?;
-            next.graph.compact();
             check(&mut next, name)?;
             *model = next;
             Ok(true)
