@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 /// Fine-tunes a model, serves it, watches it, and refits it when it degrades.
 #[derive(Parser)]
-#[command(name = "refit", version, after_help = "Example:\n  refit demo              see a model refit itself\n  refit up refit.toml     bring up your own")]
+#[command(
+    name = "refit",
+    version,
+    after_help = "Example:\n  refit demo              see a model refit itself\n  refit up refit.toml     bring up your own"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -35,7 +39,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  refit evaluate refit.toml --version 1 --rows recent.jsonl")]
     Evaluate(EvaluateArguments),
     /// Compares two versions on the same rows, as the loop does before a promotion.
-    #[command(after_help = "Example:\n  refit gate refit.toml --champion 1 --challenger 2 --recent recent.jsonl")]
+    #[command(
+        after_help = "Example:\n  refit gate refit.toml --champion 1 --challenger 2 --recent recent.jsonl"
+    )]
     Gate(GateArguments),
     /// Runs the inference service.
     #[command(after_help = "Example:\n  refit serve refit.toml")]
@@ -169,9 +175,9 @@ pub struct ServeArguments {
 pub struct SchedulerArguments {
     #[command(flatten)]
     pub spec: SpecArguments,
-    /// The inference service whose metrics are read [default: the spec's serve.address].
+    /// An inference service whose metrics are read, one a replica [default: the spec's serve.address].
     #[arg(long)]
-    pub inference: Option<String>,
+    pub inference: Vec<String>,
 }
 
 #[derive(Args)]
@@ -241,7 +247,11 @@ pub enum EngineAction {
 /// Services log everything that an operator reads; other commands log warnings only.
 pub fn start_logging(arguments: &Arguments) {
     let service = matches!(arguments.command, Command::Serve(_) | Command::Scheduler(_) | Command::Up(_));
-    let default = if service { "info,tract_core=warn,tract_hir=warn,tract_onnx=warn,ort=warn" } else { "error,refit=warn" };
+    let default = if service {
+        "info,tract_core=warn,tract_hir=warn,tract_onnx=warn,ort=warn"
+    } else {
+        "error,refit=warn"
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -73,11 +73,14 @@ impl Home {
             Some(version) => version.to_owned(),
             None => match store.deployment(self.model()).await?.champion {
                 Some(champion) => champion.version,
-                None => bail!("no version of {} serves yet: train one, or name one with --version", self.model()),
+                None => {
+                    bail!("no version of {} serves yet: train one, or name one with --version", self.model())
+                }
             },
         };
         let found = store.version(self.model(), &version).await?;
-        let artifact = found.artifact.with_context(|| format!("version {version} was never trained to its end"))?;
+        let artifact =
+            found.artifact.with_context(|| format!("version {version} was never trained to its end"))?;
         Ok((version, self.path.join(artifact)))
     }
 }

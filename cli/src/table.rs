@@ -9,7 +9,8 @@ pub fn print<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
         }
     }
     let line = |cells: &[String; N]| {
-        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> =
+            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         println!("{}", padded.join("  ").trim_end());
     };
     line(&header.map(str::to_owned));

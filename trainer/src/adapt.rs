@@ -69,12 +69,8 @@ pub fn adapt(
         }
         Method::FeatureExtraction => driver.edit(&mut model, &Freeze { train: FreezePolicy::HeadOnly })?,
         Method::Lora { rank, alpha, targets } => {
-            let lora = Lora {
-                rank: *rank,
-                alpha: *alpha as f32,
-                targets: targets.clone(),
-                seed: spec.train.seed,
-            };
+            let lora =
+                Lora { rank: *rank, alpha: *alpha as f32, targets: targets.clone(), seed: spec.train.seed };
             driver.edit(&mut model, &lora)?;
         }
     }

@@ -33,7 +33,12 @@ pub fn evaluate_artifact(
     let mut scored = Vec::with_capacity(rows.len());
     for (row, answer) in rows.iter().zip(answers) {
         let truth = labels.iter().position(|label| *label == row.label).ok_or_else(|| TrainError::Gate {
-            why: format!("{} has the label \"{}\", and the model knows {}", row.origin, row.label, labels.join(", ")),
+            why: format!(
+                "{} has the label \"{}\", and the model knows {}",
+                row.origin,
+                row.label,
+                labels.join(", ")
+            ),
         })?;
         scored.push(Scored { truth, probabilities: answer.probabilities, slices: row.slices.clone() });
     }

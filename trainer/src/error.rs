@@ -72,7 +72,9 @@ pub enum TrainError {
     )]
     Parity { expected: String, actual: String, rows: usize, max_abs: f64, tolerance: f64 },
 
-    #[error("there are {rows} held-out rows, and {needed} are needed to show that the export is right: give more data")]
+    #[error(
+        "there are {rows} held-out rows, and {needed} are needed to show that the export is right: give more data"
+    )]
     TooFewRows { rows: usize, needed: usize },
 
     #[error("champion and challenger cannot be compared: {why}")]

@@ -1,12 +1,12 @@
 //! The training loop.
 
+use crate::TrainError;
 use crate::batches::{epoch_batches, scoring_batches};
 use crate::event::{Epoch, Event, Listener, Step};
 use crate::examples::{Example, collate};
 use crate::optimizer::{AdamW, global_norm};
 use crate::schedule::LearningRate;
 use crate::stopping::BestWeights;
-use crate::TrainError;
 use candle_core::{DType, Device, Tensor};
 use refit_autodiff::{Gradients, Mode, Program};
 use refit_graph::Model;
@@ -44,7 +44,8 @@ pub fn fit(
     let mut program = Program::compile(model, &["loss", "logits"], device)?;
     let mut optimizer = AdamW::new(&program, spec.weight_decay);
     let lengths: Vec<usize> = material.train.iter().map(Example::length).collect();
-    let steps_an_epoch = |epoch| epoch_batches(&lengths, spec.batch, spec.seed, epoch).len().div_ceil(spec.accumulate);
+    let steps_an_epoch =
+        |epoch| epoch_batches(&lengths, spec.batch, spec.seed, epoch).len().div_ceil(spec.accumulate);
     let total: usize = (0..spec.epochs).map(steps_an_epoch).sum();
     let rate = LearningRate {
         peak: spec.learning_rate,

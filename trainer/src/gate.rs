@@ -91,7 +91,8 @@ pub fn gate(request: &GateRequest<'_>, tell: &mut Listener<'_>) -> Result<GateEv
     let rule = &request.spec.refit.gate;
     let champion = load(request.champion, request.engines)?;
     let challenger = load(request.challenger, request.engines)?;
-    let data = fetching(request.spec, request.cache, tell, |fetch| data::load_dataset(&request.spec.data, fetch))?;
+    let data =
+        fetching(request.spec, request.cache, tell, |fetch| data::load_dataset(&request.spec.data, fetch))?;
     let test = compare("the frozen test rows", &data.test, &champion, &challenger, rule)?;
     let recent = match request.recent {
         None => None,
@@ -183,7 +184,11 @@ fn judge(recent: Option<&Comparison>, test: &Comparison, rule: &GateSpec) -> (bo
             test.difference >= -rule.max_slice_drop,
             format!(
                 "on {} {} accuracy goes from {:.4} to {:.4} ({:+.4}); at most {} may be lost there",
-                test.rows, test.rows_of, test.champion_accuracy, test.challenger_accuracy, test.difference,
+                test.rows,
+                test.rows_of,
+                test.champion_accuracy,
+                test.challenger_accuracy,
+                test.difference,
                 rule.max_slice_drop
             ),
         ));

@@ -4,7 +4,9 @@
 use crate::TrainError;
 use crate::examples::Example;
 use crate::export::{self, Forms};
-use refit_artifact::{Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Writer, files};
+use refit_artifact::{
+    Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Writer, files,
+};
 use refit_engine::Engine;
 use refit_preprocess::TextSettings;
 use std::path::Path;

@@ -5,8 +5,8 @@ use crate::data::{self, Labels, LoadedData, Row};
 use crate::evaluation::{Evaluation, Scored, evaluate};
 use crate::event::{Epoch, Event, Listener};
 use crate::examples::Example;
-use crate::fetch::fetching;
 use crate::export::{self, Choice, Forms, Parity};
+use crate::fetch::fetching;
 use crate::fit::{Material, fit};
 use crate::publish::{Contents, golden};
 use crate::summary::{Summary, manifest, metadata, report};
@@ -71,7 +71,12 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
     tell(stage("data", format!("reading {}", spec.data.train)));
     let data = load_data(request, tell)?;
     for finding in &data.audit.findings {
-        tell(Event::Notice(format!("{} rows: {} ({})", finding.rows, finding.kind.name(), finding.kind.action())));
+        tell(Event::Notice(format!(
+            "{} rows: {} ({})",
+            finding.rows,
+            finding.kind.name(),
+            finding.kind.action()
+        )));
     }
     clock.lap("data");
 
@@ -80,7 +85,8 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
     let champion = request.champion.map(|path| Champion::read(&Bundle::open(path)?)).transpose()?;
     let model = adapt(&base, champion.as_ref(), spec, data.labels.names())?;
     let tokenizer = tokenizer(spec, &base, request.cache, tell)?;
-    let settings = TextSettings { max_length: spec.train.max_length.min(base.max_length), ..TextSettings::default() };
+    let settings =
+        TextSettings { max_length: spec.train.max_length.min(base.max_length), ..TextSettings::default() };
     let preprocessor = TextPreprocessor::new(&tokenizer, settings.clone())?;
     let rows = Rows::encode(&data, &preprocessor)?;
     clock.lap("base");
@@ -113,7 +119,8 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
     };
     let with_int8 = choice.candidates.iter().any(|candidate| candidate.precision == Precision::Int8);
     let golden = golden(&texts(&data.test), &rows.test, &forms, with_int8, request.engines.available())?;
-    let contents = Contents { forms: &forms, with_int8, tokenizer: &tokenizer, settings: &settings, golden: &golden };
+    let contents =
+        Contents { forms: &forms, with_int8, tokenizer: &tokenizer, settings: &settings, golden: &golden };
     let (evaluation, reference) = run.evaluate(&contents, &summary)?;
     clock.lap("evaluation");
 
@@ -199,15 +206,29 @@ impl Run<'_> {
             let engine = serving_engine(spec, self.request.engines);
             let threads = spec.train.threads.unwrap_or_else(rayon::current_num_threads);
             for rows in [&mut train, &mut validation] {
-                let done = features::attach(rows, &prefix, &names, engine.as_ref(), threads, self.request.cache, tell)?;
-                tell(Event::Notice(format!("{} computed, {} found in the cache", done.computed, done.cached)));
+                let done = features::attach(
+                    rows,
+                    &prefix,
+                    &names,
+                    engine.as_ref(),
+                    threads,
+                    self.request.cache,
+                    tell,
+                )?;
+                tell(Event::Notice(format!(
+                    "{} computed, {} found in the cache",
+                    done.computed, done.cached
+                )));
             }
         }
         Driver::new().edit(&mut graph, &AddLoss { label_smoothing: spec.train.label_smoothing as f32 })?;
         let parameters: usize =
             graph.graph.initializers().filter(|(_, i)| i.trainable).map(|(_, i)| i.tensor.len()).sum();
-        let message =
-            format!("{} on {} rows, {parameters} trainable parameters, on the CPU", spec.train.method, train.len());
+        let message = format!(
+            "{} on {} rows, {parameters} trainable parameters, on the CPU",
+            spec.train.method,
+            train.len()
+        );
         tell(stage("training", message));
         let material = Material {
             train: &train,
@@ -216,9 +237,8 @@ impl Run<'_> {
             feature_names: &names,
             pad_id: self.pad_id,
         };
-        let curve = with_threads(spec.train.threads, || {
-            fit(&mut graph, &material, &spec.train, &Device::Cpu, tell)
-        })?;
+        let curve =
+            with_threads(spec.train.threads, || fit(&mut graph, &material, &spec.train, &Device::Cpu, tell))?;
         copy_trained(&graph, &mut model)?;
         Ok((model, curve))
     }

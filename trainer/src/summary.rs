@@ -87,7 +87,15 @@ pub fn report(summary: &Summary<'_>, evaluation: &Evaluation) -> String {
     let facts = [
         ("base", spec.model.base.to_string()),
         ("method", spec.train.method.to_string()),
-        ("rows", format!("{} train, {} validation, {} test", summary.data.train.len(), summary.data.validation.len(), summary.data.test.len())),
+        (
+            "rows",
+            format!(
+                "{} train, {} validation, {} test",
+                summary.data.train.len(),
+                summary.data.validation.len(),
+                summary.data.test.len()
+            ),
+        ),
         ("data fingerprint", summary.data.fingerprint.clone()),
         ("started from", summary.parent.clone().unwrap_or_else(|| "the pretrained base".to_owned())),
     ];

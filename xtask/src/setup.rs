@@ -58,10 +58,16 @@ fn python_environment() -> Result<()> {
     }
     shell::run(program("python3").args(["-m", "venv", ".venv"]))?;
     let mut pip = program(python());
-    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements))?;
+    shell::run(
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements),
+    )?;
     Ok(std::fs::write(installed, wanted)?)
 }
 
+/// All crates are built at once, as the tests build them: built alone, `refit` would take its dependencies with
+/// other features and compile the engines a second time.
 fn onnx_runtime() -> Result<()> {
-    shell::run(cargo().args(["run", "--quiet", "--package", "refit", "--", "engine", "install", "onnxruntime"]))
+    shell::run(cargo().args(["build", "--workspace"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    shell::run(program(target.join("debug/refit")).args(["engine", "install", "onnxruntime"]))
 }

@@ -11,9 +11,9 @@ pub struct Options {
     /// Take the machine as it is.
     #[arg(long)]
     no_setup: bool,
-    /// Leave out the tests that run the whole loop on the real model.
-    #[arg(long)]
-    quick: bool,
+    /// Run the whole loop on the real model too; it takes minutes and fetches packages.
+    #[arg(long = "loop")]
+    whole_loop: bool,
     /// Passed on to `cargo test`, such as a name to filter by.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -26,8 +26,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let mut tests = with_environment(shell::cargo());
     tests.args(["test", "--workspace"]);
-    if options.quick {
-        tests.args(["--exclude", "refit-tests"]);
+    if options.whole_loop {
+        tests.env("REFIT_LOOP", "1");
     }
     shell::run(tests.arg("--").args(&options.arguments))
 }

@@ -12,8 +12,7 @@ const SHOWN: u32 = 200;
 
 pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
     let home = Home::open(&arguments.spec, cache)?;
-    let decisions =
-        block_on(async { Ok(home.store().await?.decisions(Some(home.model()), SHOWN).await?) })?;
+    let decisions = block_on(async { Ok(home.store().await?.decisions(Some(home.model()), SHOWN).await?) })?;
     if arguments.json {
         let rows: Vec<_> = decisions
             .iter()

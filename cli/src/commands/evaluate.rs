@@ -14,9 +14,10 @@ pub fn run(arguments: &EvaluateArguments, cache: Option<PathBuf>) -> Result<()> 
     let (version, artifact) = block_on(home.artifact_of(arguments.version.as_deref()))?;
     let mut progress = Progress::new();
     let rows = arguments.rows.as_deref();
-    let evaluation = evaluate_artifact(&home.spec, &home.cache, &artifact, rows, &home.engines(), &mut |event| {
-        progress.show(event);
-    })?;
+    let evaluation =
+        evaluate_artifact(&home.spec, &home.cache, &artifact, rows, &home.engines(), &mut |event| {
+            progress.show(event);
+        })?;
     drop(progress);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
@@ -25,7 +26,12 @@ pub fn run(arguments: &EvaluateArguments, cache: Option<PathBuf>) -> Result<()> 
     println!("{} {version} on {} rows", home.model(), evaluation.metrics.rows);
     let line = |name: &str, value: Interval, baseline: Option<Interval>| {
         let baseline = baseline.map(|baseline| format!("{:.4}", baseline.estimate)).unwrap_or_default();
-        [name.to_owned(), format!("{:.4}", value.estimate), format!("{:.4} to {:.4}", value.lower, value.upper), baseline]
+        [
+            name.to_owned(),
+            format!("{:.4}", value.estimate),
+            format!("{:.4} to {:.4}", value.lower, value.upper),
+            baseline,
+        ]
     };
     let metrics = &evaluation.metrics;
     table::print(

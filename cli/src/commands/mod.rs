@@ -12,7 +12,7 @@ mod rollback;
 mod scheduler;
 mod serve;
 pub mod train;
-mod up;
+pub mod up;
 
 use crate::cli::{Arguments, Command};
 use crate::demo;

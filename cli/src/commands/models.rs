@@ -20,7 +20,9 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
             (Some(champion), _) => {
                 format!("serves since {}: {}", champion.since.strftime("%Y-%m-%d %H:%M:%S"), champion.reason)
             }
-            (None, Some(canary)) => format!("canary with {} % of the requests: {}", canary.percent, canary.reason),
+            (None, Some(canary)) => {
+                format!("canary with {} % of the requests: {}", canary.percent, canary.reason)
+            }
             (None, None) => String::new(),
         }
     };

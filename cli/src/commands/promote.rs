@@ -18,12 +18,16 @@ pub fn run(arguments: &PromoteArguments, cache: Option<PathBuf>) -> Result<()> {
             return Ok(now);
         }
         let by = whoami();
-        let deployment =
-            store.set_champion(home.model(), now.generation, &arguments.version, &arguments.reason, &by).await?;
-        store.record_decision(&by_hand(home.model(), "promote", &arguments.reason, deployment.generation, &by)).await?;
+        let deployment = store
+            .set_champion(home.model(), now.generation, &arguments.version, &arguments.reason, &by)
+            .await?;
+        store
+            .record_decision(&by_hand(home.model(), "promote", &arguments.reason, deployment.generation, &by))
+            .await?;
         Ok(deployment)
     })?;
-    let serving = deployment.champion.as_ref().map_or(arguments.version.as_str(), |champion| &champion.version);
+    let serving =
+        deployment.champion.as_ref().map_or(arguments.version.as_str(), |champion| &champion.version);
     println!("version {serving} of {} serves now (change {})", home.model(), deployment.generation);
     Ok(())
 }

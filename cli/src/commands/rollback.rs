@@ -13,7 +13,15 @@ pub fn run(arguments: &RollbackArguments, cache: Option<PathBuf>) -> Result<()> 
         let now = store.deployment(home.model()).await?;
         let by = whoami();
         let deployment = store.rollback(home.model(), now.generation, &arguments.reason, &by).await?;
-        store.record_decision(&by_hand(home.model(), "roll_back", &arguments.reason, deployment.generation, &by)).await?;
+        store
+            .record_decision(&by_hand(
+                home.model(),
+                "roll_back",
+                &arguments.reason,
+                deployment.generation,
+                &by,
+            ))
+            .await?;
         Ok(deployment)
     })?;
     let version = deployment.champion.map(|champion| champion.version).unwrap_or_default();

@@ -13,7 +13,11 @@ use std::path::{Path, PathBuf};
 pub fn run(arguments: &TrainArguments, cache: Option<PathBuf>) -> Result<()> {
     let home = Home::open(&arguments.spec, cache)?;
     let outcome = match &arguments.output {
-        Some(output) => Registered { version: None, artifact: output.clone(), outcome: make(&home, arguments, output, None, None)? },
+        Some(output) => Registered {
+            version: None,
+            artifact: output.clone(),
+            outcome: make(&home, arguments, output, None, None)?,
+        },
         None => register(&home, arguments)?,
     };
     outcome.print(arguments.json)

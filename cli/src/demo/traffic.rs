@@ -106,10 +106,10 @@ impl Clients {
         let status = response.status();
         let body: Value = response.json().await.with_context(|| format!("status {status}"))?;
         let field = |name: &str| {
-            let value = body["predictions"][0][name].as_str();
+            let value = body[name].as_str();
             value.map(str::to_owned).with_context(|| format!("status {status}, no {name} in {body}"))
         };
-        Ok((field("id")?, field("label")?))
+        Ok((field("prediction_id")?, field("label")?))
     }
 
     /// Delivers labels when they are due, until it is dropped.
@@ -129,7 +129,7 @@ impl Clients {
                     .iter()
                     .map(|late| json!({ "prediction_id": late.prediction, "label": late.label }))
                     .collect();
-                let sent = self.http.post(&self.feedback).json(&json!({ "feedback": rows })).send().await;
+                let sent = self.http.post(&self.feedback).json(&rows).send().await;
                 if let Err(error) = sent.and_then(reqwest::Response::error_for_status) {
                     tracing::warn!("labels of the demo were not taken: {error}");
                 }

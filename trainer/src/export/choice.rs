@@ -48,7 +48,12 @@ pub struct Choice {
 ///
 /// # Errors
 /// When the engine fails, or there are no rows.
-pub fn choose(forms: &Forms, rows: &[Example], engine: &dyn Engine, rule: &Quantize) -> Result<Choice, TrainError> {
+pub fn choose(
+    forms: &Forms,
+    rows: &[Example],
+    engine: &dyn Engine,
+    rule: &Quantize,
+) -> Result<Choice, TrainError> {
     let mut float32 = session(engine, &forms.float32)?;
     let right32 = outcomes(float32.as_mut(), rows)?;
     let base = |latency_ms| -> Result<Candidate, TrainError> {
@@ -94,14 +99,26 @@ fn decide(drop: &Interval, speedup: f64, rule: &Quantize, rows: usize, engine: &
         (true, true) => (Precision::Int8, format!("int8 is served: {measured}; {asked}")),
         (false, _) if drop.estimate <= rule.max_drop => (
             Precision::Float32,
-            format!("float32 is served: {measured}; {asked}, and {rows} rows do not show that the loss stays inside it"),
+            format!(
+                "float32 is served: {measured}; {asked}, and {rows} rows do not show that the loss stays inside it"
+            ),
         ),
-        (false, _) => (Precision::Float32, format!("float32 is served: int8 is not accurate enough: {measured}; {asked}")),
-        (true, false) => (Precision::Float32, format!("float32 is served: int8 is not fast enough: {measured}; {asked}")),
+        (false, _) => (
+            Precision::Float32,
+            format!("float32 is served: int8 is not accurate enough: {measured}; {asked}"),
+        ),
+        (true, false) => {
+            (Precision::Float32, format!("float32 is served: int8 is not fast enough: {measured}; {asked}"))
+        }
     }
 }
 
-fn candidate(precision: Precision, bytes: usize, right: &[bool], latency_ms: f64) -> Result<Candidate, TrainError> {
+fn candidate(
+    precision: Precision,
+    bytes: usize,
+    right: &[bool],
+    latency_ms: f64,
+) -> Result<Candidate, TrainError> {
     let hits = right.iter().filter(|right| **right).count();
     let accuracy = wilson(hits as u64, right.len() as u64, CONFIDENCE)?;
     Ok(Candidate { precision, bytes, accuracy, latency_ms })
@@ -139,7 +156,8 @@ mod tests {
     fn check(drop: (f64, f64, f64), speedup: f64, expect: Precision, says: &str) {
         let (lower, estimate, upper) = drop;
         let rule = Quantize { format: QuantizeFormat::Auto, max_drop: 0.01, min_speedup: 1.2 };
-        let (precision, reason) = decide(&Interval { estimate, lower, upper, confidence: 0.95 }, speedup, &rule, 500, "tract");
+        let (precision, reason) =
+            decide(&Interval { estimate, lower, upper, confidence: 0.95 }, speedup, &rule, 500, "tract");
         assert_eq!(precision, expect, "{reason}");
         assert!(reason.contains(says), "{reason}");
     }

@@ -25,7 +25,11 @@ pub struct Parity {
 impl Parity {
     /// The largest difference that was judged.
     pub fn max_abs(&self) -> f64 {
-        self.checks.iter().filter(|check| check.tolerance.is_some()).map(|check| check.max_abs).fold(0.0, f64::max)
+        self.checks
+            .iter()
+            .filter(|check| check.tolerance.is_some())
+            .map(|check| check.max_abs)
+            .fold(0.0, f64::max)
     }
 }
 
@@ -54,7 +58,9 @@ pub fn check(
         checks.push(check);
     }
     for check in &checks {
-        if let Some(tolerance) = check.tolerance.filter(|tolerance| check.max_abs.is_nan() || check.max_abs > *tolerance) {
+        if let Some(tolerance) =
+            check.tolerance.filter(|tolerance| check.max_abs.is_nan() || check.max_abs > *tolerance)
+        {
             return Err(TrainError::Parity {
                 expected: check.expected.clone(),
                 actual: check.actual.clone(),
@@ -84,7 +90,8 @@ fn by_engine(engine: &dyn Engine, model: &[u8], rows: &[Example]) -> Result<Vec<
 }
 
 fn compare(expected: &str, left: &[Vec<f32>], actual: &str, right: &[Vec<f32>]) -> ParityCheck {
-    let differences = left.iter().flatten().zip(right.iter().flatten()).map(|(a, b)| f64::from((a - b).abs()));
+    let differences =
+        left.iter().flatten().zip(right.iter().flatten()).map(|(a, b)| f64::from((a - b).abs()));
     // NaN must not pass: `f64::max` would swallow it.
     let max_abs = differences.fold(0.0, |max: f64, d| if d.is_nan() || d > max { d } else { max });
     ParityCheck {

@@ -84,7 +84,8 @@ fn compute(
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(row) = rows.get(index) else { return Ok(()) };
                         let features = run(session.as_mut(), &examples[*row], names)?;
-                        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index] = Some(features);
+                        results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index] =
+                            Some(features);
                     }
                 })
             })

@@ -40,7 +40,8 @@ impl Pack {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         file.lock().map_err(failed)?;
         let data = map(&file).map_err(failed)?;
         let (records, end) = scan(&data);
@@ -122,7 +123,9 @@ fn scan(data: &Bytes) -> (HashMap<Key, Range<usize>>, u64) {
         let (key, length) = header.split_at(32);
         let length = length.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
         let body = at + HEADER;
-        let Some(end) = usize::try_from(length).ok().and_then(|length| body.checked_add(length)) else { break };
+        let Some(end) = usize::try_from(length).ok().and_then(|length| body.checked_add(length)) else {
+            break;
+        };
         if end > data.len() || parse(&data.slice(body..end)).is_none() {
             break;
         }

@@ -1,5 +1,5 @@
 use super::*;
-use refit_graph::HostTensor;
+use refit_graph::{HostTensor, ValueId};
 use refit_passes::edit::{Lora, MergeLora};
 
 fn lora(targets: &[&str]) -> Lora {
@@ -8,14 +8,14 @@ fn lora(targets: &[&str]) -> Lora {
 
 /// Gives every B values, as training would.
 fn train(model: &mut Model) -> usize {
-    let ids: Vec<_> = model.graph.initializers().map(|(id, _)| id).collect();
-    let mut trained = 0;
-    for id in ids.into_iter().filter(|id| model.graph.value(*id).name.ends_with(".lora_B.weight")) {
+    let is_b = |id: &ValueId| model.graph.value(*id).name.ends_with(".lora_B.weight");
+    let ids: Vec<ValueId> = model.graph.initializers().map(|(id, _)| id).filter(is_b).collect();
+    let trained = ids.len();
+    for id in ids {
         let shape = model.graph.initializer(id).unwrap().tensor.shape().to_vec();
         let values: Vec<f32> =
             (0..shape.iter().product::<usize>()).map(|i| (i as f32 * 0.7).sin() * 0.2).collect();
         model.graph.set_initializer(id, HostTensor::from_f32(&shape, &values)).unwrap();
-        trained += 1;
     }
     trained
 }

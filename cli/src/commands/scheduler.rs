@@ -1,0 +1,19 @@
+//! `refit scheduler`: the loop.
+
+use crate::cli::SchedulerArguments;
+use crate::home::{Home, block_on};
+use anyhow::{Context, Result};
+use refit_inference::stop_signal;
+use refit_scheduler::SchedulerConfig;
+use std::path::PathBuf;
+
+pub fn run(arguments: &SchedulerArguments, cache: Option<PathBuf>) -> Result<()> {
+    let home = Home::open(&arguments.spec, cache)?;
+    let binary = std::env::current_exe().context("this program cannot find itself")?;
+    let mut config = SchedulerConfig::from_spec(home.spec, &home.spec_path, &home.path, &binary);
+    config.cache = Some(home.cache);
+    if !arguments.inference.is_empty() {
+        config.inference = arguments.inference.clone();
+    }
+    block_on(async { Ok(refit_scheduler::run(config, stop_signal()).await?) })
+}

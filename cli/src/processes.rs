@@ -1,0 +1,96 @@
+//! Services as child processes of this binary: started, watched, started again, stopped in order.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+/// The longest wait before a service that died is started again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A service that ran for so long died of something new: it is started again at once.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// One service.
+pub struct Service {
+    name: &'static str,
+    arguments: Vec<String>,
+    log: Option<PathBuf>,
+}
+
+impl Service {
+    /// `refit NAME ARGUMENTS...`; its log goes to `log`, or to this process's standard error.
+    pub fn new(name: &'static str, arguments: Vec<String>, log: Option<PathBuf>) -> Self {
+        Self { name, arguments, log }
+    }
+
+    fn start(&self) -> Result<Child> {
+        let binary = std::env::current_exe().context("this program cannot find itself")?;
+        let mut command = Command::new(binary);
+        command.arg(self.name).args(&self.arguments).kill_on_drop(true).stdin(Stdio::null());
+        if let Some(log) = &self.log {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
+            let file = file.with_context(|| format!("{} cannot be written", log.display()))?;
+            command.stdout(file.try_clone()?).stderr(file);
+        }
+        command.spawn().with_context(|| format!("the {} service cannot be started", self.name))
+    }
+
+    /// Keeps the service running until `stop` is told, then lets it drain.
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub async fn keep_running(self, mut stop: tokio::sync::watch::Receiver<bool>) -> Result<()> {
+        let mut pause = Duration::from_millis(250);
+        loop {
+            let started = Instant::now();
+            let mut child = self.start()?;
+            tokio::select! {
+                status = child.wait() => {
+                    pause = if started.elapsed() > STEADY { Duration::from_millis(250) } else { (pause * 2).min(LONGEST_PAUSE) };
+                    tracing::warn!(service = self.name, status = %status?, "ended; it is started again in {} ms", pause.as_millis());
+                }
+                () = told(&mut stop) => return end(child, self.name).await,
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = told(&mut stop) => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Done when `stop` says so, or nobody can say so any more.
+async fn told(stop: &mut tokio::sync::watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Asks a service to stop as an operator would, and kills it only if it does not.
+async fn end(mut child: Child, name: &str) -> Result<()> {
+    if let Some(id) = child.id() {
+        let signalled = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+        if signalled.is_ok_and(|status| status.success())
+            && timeout(Duration::from_secs(25), child.wait()).await.is_ok()
+        {
+            return Ok(());
+        }
+    }
+    tracing::warn!(service = name, "did not stop in time and is killed");
+    Ok(child.kill().await?)
+}
+
+/// Waits until `url` answers with success.
+///
+/// # Errors
+/// When it does not within `limit`; the message says where the log is.
+pub async fn wait_until_ready(http: &reqwest::Client, url: &str, limit: Duration, log: &Path) -> Result<()> {
+    let ready = async {
+        while !http.get(url).send().await.is_ok_and(|response| response.status().is_success()) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(limit, ready)
+        .await
+        .with_context(|| format!("{url} is not ready after {} s; see {}", limit.as_secs(), log.display()))
+}

@@ -1,0 +1,125 @@
+//! Measurements: each row is a ratio against a named peer in the same run.
+
+mod serving;
+mod training;
+
+use crate::shell;
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// What to measure.
+#[derive(Args)]
+pub struct Options {
+    /// Which bench.
+    suite: Suite,
+    /// Interleaved rounds; the median counts.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where to write the rows as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Python with torch and transformers (training); made in .venv-bench when left out.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// An artifact to serve (serving), such as .refit-demo/artifacts/review-sentiment/1.
+    #[arg(long)]
+    artifact: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Suite {
+    /// A training step against PyTorch.
+    Training,
+    /// Raw text over HTTP against a bare loop of the same engine.
+    Serving,
+}
+
+/// One figure.
+#[derive(Serialize)]
+pub struct Row {
+    /// What was measured.
+    pub name: String,
+    /// Ours, in the unit that `name` gives.
+    pub ours: f64,
+    /// The peer's.
+    pub peer: f64,
+    /// Ours over the peer's.
+    pub ratio: f64,
+    /// What was aimed at, such as `<= 1.15`.
+    pub goal: String,
+    /// Whether the ratio meets it.
+    pub met: bool,
+}
+
+impl Row {
+    /// A ratio that should be at most `limit`.
+    pub fn at_most(name: impl Into<String>, ours: f64, peer: f64, limit: f64) -> Self {
+        let ratio = ours / peer;
+        Self { name: name.into(), ours, peer, ratio, goal: format!("<= {limit}"), met: ratio <= limit }
+    }
+
+    /// A ratio that should be at least `limit`.
+    pub fn at_least(name: impl Into<String>, ours: f64, peer: f64, limit: f64) -> Self {
+        let ratio = ours / peer;
+        Self { name: name.into(), ours, peer, ratio, goal: format!(">= {limit}"), met: ratio >= limit }
+    }
+}
+
+/// Measures, prints and writes.
+pub fn run(options: &Options) -> Result<()> {
+    let rows = match options.suite {
+        Suite::Training => training::run(options)?,
+        Suite::Serving => serving::run(options)?,
+    };
+    println!("{:<64} {:>10} {:>10} {:>7}  {:<9} met", "name", "ours", "peer", "ratio", "goal");
+    for row in &rows {
+        let met = if row.met { "yes" } else { "NO" };
+        println!(
+            "{:<64} {:>10.2} {:>10.2} {:>7.3}  {:<9} {met}",
+            row.name, row.ours, row.peer, row.ratio, row.goal
+        );
+    }
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Median of measurements.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// A field of the JSON that a measured program prints as its last line.
+fn figure(output: &str, name: &str) -> Result<f64> {
+    let line =
+        output.lines().rev().find(|line| line.starts_with('{')).context("the program printed no figures")?;
+    let value: serde_json::Value = serde_json::from_str(line)?;
+    value[name].as_f64().with_context(|| format!("there is no figure \"{name}\" in {line}"))
+}
+
+/// The Python of the benches: the given one, else an environment with torch and transformers.
+fn bench_python(options: &Options) -> Result<PathBuf> {
+    if let Some(python) = &options.python {
+        return Ok(python.clone());
+    }
+    let folder = shell::root().join(".venv-bench");
+    let python = folder.join("bin/python");
+    let ready = shell::program(&python).args(["-c", "import torch, transformers"]).status();
+    if !ready.is_ok_and(|status| status.success()) {
+        shell::run(shell::program("python3").args(["-m", "venv"]).arg(&folder))?;
+        shell::run(shell::program(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "torch==2.15.0",
+            "transformers==5.23.0",
+        ]))?;
+    }
+    Ok(python)
+}
