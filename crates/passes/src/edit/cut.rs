@@ -16,6 +16,9 @@ use crate::PassError;
 use refit_graph::{Dim, Fact, Graph, Model, Node, OpName, Patch, ValueId};
 use std::collections::BTreeSet;
 
+/// Matrix products (attentions included) that a feature has to save, to be worth its place on disk.
+const PRODUCTS_PER_FEATURE: usize = 4;
+
 /// The two halves of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {
@@ -43,7 +46,7 @@ pub fn split_frozen(model: &Model) -> Result<Option<Split>, PassError> {
         ));
     }
     let features = marks.frontier(graph);
-    if features.is_empty() || !marks.is_worth_it(graph, &features) {
+    if features.is_empty() || !is_worth_it(graph, &features) {
         return Ok(None);
     }
     let names: Vec<String> = (0..features.len()).map(|index| format!("features.{index}")).collect();
@@ -111,16 +114,14 @@ impl Marks {
         let index = value.index();
         !self.live[index] && self.weighted[index] && self.fed[index] && has_batch_axis(graph, value)
     }
+}
 
-    /// Whether at least a tenth of the model's products lie before the cut.
-    fn is_worth_it(&self, graph: &Graph, features: &[ValueId]) -> bool {
-        let before = nodes_before(graph, features);
-        let heavy = graph.nodes().filter(|(_, node)| is_heavy(node));
-        let (saved, all) = heavy.fold((0usize, 0usize), |(saved, all), (id, _)| {
-            (saved + usize::from(before.contains(&id.index())), all + 1)
-        });
-        saved > 0 && saved * 10 >= all
-    }
+/// Whether what lies before the cut is more work than its features are data: each of them takes as
+/// much disk as an activation.
+fn is_worth_it(graph: &Graph, features: &[ValueId]) -> bool {
+    let before = nodes_before(graph, features);
+    let saved = graph.nodes().filter(|(id, node)| is_heavy(node) && before.contains(&id.index()));
+    saved.count() >= PRODUCTS_PER_FEATURE * features.len()
 }
 
 fn is_dropout(op: &OpName) -> bool {

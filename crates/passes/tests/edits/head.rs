@@ -1,5 +1,5 @@
 use super::*;
-use refit_graph::{HostTensor, Patch};
+use refit_graph::{HostTensor, OpName, Patch};
 
 fn weight(model: &Model, name: &str) -> Vec<f32> {
     let id = model.graph.find(name).unwrap();
@@ -73,11 +73,15 @@ fn rows_of_a_head_in_the_other_layout_are_carried_over_too() {
     let kept = weight(&model, "classifier.weight");
     let old = model.graph.find("classifier.weight").unwrap();
     let flipped: Vec<f32> = (0..96).map(|index| kept[index % 3 * 32 + index / 3]).collect();
+    let [logits, embedding] = ["logits", "embedding"].map(|name| model.graph.find(name).unwrap());
     let mut patch = Patch::new(&model.graph);
     let new = patch.initializer("flipped", HostTensor::from_f32(&[32, 3], &flipped), true);
-    patch.replace(old, new);
+    let bias = model.graph.find("classifier.bias").unwrap();
+    let linear = patch.node(OpName::refit("Linear"), "flipped", &[embedding, new, bias], []);
+    patch.replace(logits, linear);
     patch.rename(new, "classifier.weight");
     patch.apply(&mut model.graph).unwrap();
+    assert_ne!(old, new);
 
     edit(&mut model, &ReplaceHead { carried: vec![Some(1)], ..head(2) }).unwrap();
     assert_eq!(weight(&model, "classifier.weight")[..32], kept[32..64]);
