@@ -59,6 +59,7 @@ impl Processes {
         for (mut child, files) in self.0.drain(..) {
             if child.kill().await.is_ok() {
                 let _ = std::fs::remove_file(&files.outcome);
+                let _ = std::fs::remove_file(&files.pid);
             }
         }
     }

@@ -40,7 +40,7 @@ pub struct Files {
     pub outcome: PathBuf,
     /// Standard error.
     pub log: PathBuf,
-    /// The process id, for people.
+    /// The process id, for people; written once the child was started.
     pub pid: PathBuf,
 }
 
@@ -75,6 +75,10 @@ pub fn look(files: &Files, kind: Kind) -> Result<Child, SchedulerError> {
     }
     let text =
         std::fs::read_to_string(&files.outcome).map_err(SchedulerError::file("read", &files.outcome))?;
+    if text.is_empty() && !files.pid.exists() {
+        // The scheduler died between making the file and starting the child.
+        return Ok(Child::NotStarted);
+    }
     Ok(match (kind, serde_json::from_str(&text)) {
         (Kind::Train, Ok(Outcome { version: Some(version), .. })) => Child::Trained { version },
         (Kind::Gate, Ok(Outcome { passed: Some(passed), reasons, .. })) => Child::Gated { passed, reasons },
@@ -104,6 +108,7 @@ mod tests {
         if let Some(outcome) = outcome {
             std::fs::write(&files.outcome, outcome).unwrap();
             std::fs::write(&files.log, log).unwrap();
+            std::fs::write(&files.pid, "1").unwrap();
         }
         assert_eq!(look(&files, kind).unwrap(), expect, "{outcome:?} {log:?}");
     }
@@ -139,6 +144,8 @@ mod tests {
         file.lock().unwrap();
         assert_eq!(look(&files, Kind::Train).unwrap(), Child::Running);
         drop(file);
+        assert_eq!(look(&files, Kind::Train).unwrap(), Child::NotStarted);
+        std::fs::write(&files.pid, "1").unwrap();
         assert_eq!(look(&files, Kind::Train).unwrap(), Child::Crashed);
     }
 }

@@ -158,8 +158,9 @@ async fn stopped() {
     let world = World::new(&acts, 120, 5).await;
     let store = world.store().await;
     let first = Scheduler::start(&world, None);
-    until("the training to begin", async || world.calls("train").len() == 1).await;
-    let pid = std::fs::read_to_string(world.home().join("runs/reviews-r0001/train-1.pid")).unwrap();
+    let pid_file = world.home().join("runs/reviews-r0001/train-1.pid");
+    until("the training to begin", async || world.calls("train").len() == 1 && pid_file.exists()).await;
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
     first.terminate();
     assert!(!std::path::Path::new(&format!("/proc/{}", pid.trim())).exists(), "the child was ended");
     let _second = Scheduler::start(&world, None);
