@@ -11,7 +11,7 @@ pub struct Options {
     /// Take the machine as it is.
     #[arg(long)]
     no_setup: bool,
-    /// Run the whole loop on the real model too; it takes minutes and fetches packages.
+    /// Run the tests on real models too, the whole loop among them; they take minutes and fetch packages.
     #[arg(long = "loop")]
     whole_loop: bool,
     /// Passed on to `cargo test`, such as a name to filter by.
@@ -26,10 +26,11 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let mut tests = with_environment(shell::cargo());
     tests.args(["test", "--workspace"]);
+    tests.arg("--");
     if options.whole_loop {
-        tests.env("REFIT_LOOP", "1");
+        tests.arg("--include-ignored");
     }
-    shell::run(tests.arg("--").args(&options.arguments))
+    shell::run(tests.args(&options.arguments))
 }
 
 /// Formatting, lints, licences.

@@ -8,8 +8,13 @@ mod suite;
 
 use std::{env, fs, path::PathBuf};
 
-use refit_engine::{Engine, EngineError};
+use prost::Message;
+use refit_engine::{Engine, EngineError, SessionOptions, Tensor};
 use refit_engine_ort::{OnnxRuntime, find_library};
+use refit_graph::onnx::proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorTypeProto, TypeProto,
+    ValueInfoProto,
+};
 
 fn cache() -> PathBuf {
     let cache = env::var_os("REFIT_CACHE").map(PathBuf::from);
@@ -56,6 +61,7 @@ fn onnxruntime_does_what_an_engine_must_do() {
     let engine = OnnxRuntime::from_library(&path).unwrap();
     assert!(engine.version().starts_with("1."), "{}", engine.version());
     suite::run(&engine);
+    sessions_share_large_weights(&engine);
 
     let again = OnnxRuntime::from_library(&path).unwrap();
     assert_eq!(again.library(), engine.library());
@@ -63,4 +69,62 @@ fn onnxruntime_does_what_an_engine_must_do() {
     fs::copy(&path, &copy).unwrap();
     let message = unavailable(&copy);
     assert!(message.contains("already uses"), "{message}");
+}
+
+const INPUTS: usize = 128;
+const OUTPUTS: usize = 256;
+
+/// `y = x W`, whose weights are large enough to be shared. The weight at (row, column) is `row - column`.
+fn large_model() -> Vec<u8> {
+    const FLOAT: i32 = 1;
+    let weights = (0..INPUTS).flat_map(|row| (0..OUTPUTS).map(move |column| row as f32 - column as f32));
+    let port = |name: &str| {
+        let tensor_type = Some(TensorTypeProto { elem_type: Some(FLOAT), ..Default::default() });
+        let r#type = Some(Box::new(TypeProto { tensor_type, ..Default::default() }));
+        ValueInfoProto { name: Some(name.into()), r#type, ..Default::default() }
+    };
+    let graph = GraphProto {
+        name: Some("large".into()),
+        node: vec![NodeProto {
+            op_type: Some("MatMul".into()),
+            input: vec!["x".into(), "w".into()],
+            output: vec!["y".into()],
+            ..Default::default()
+        }],
+        initializer: vec![TensorProto {
+            name: Some("w".into()),
+            dims: vec![INPUTS as i64, OUTPUTS as i64],
+            data_type: Some(FLOAT),
+            raw_data: Some(weights.flat_map(f32::to_le_bytes).collect::<Vec<u8>>().into()),
+            ..Default::default()
+        }],
+        input: vec![port("x")],
+        output: vec![port("y")],
+        ..Default::default()
+    };
+    let model = ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![OperatorSetIdProto { version: Some(17), ..Default::default() }],
+        graph: Some(Box::new(graph)),
+        ..Default::default()
+    };
+    model.encode_to_vec()
+}
+
+/// The weights outlive the session that they were loaded with.
+fn sessions_share_large_weights(engine: &OnnxRuntime) {
+    let model = large_model();
+    let first = engine.load(model.as_slice().into(), &SessionOptions::default()).unwrap();
+    let mut others = [first.fork().unwrap(), first.fork().unwrap()];
+    drop((model, first));
+    let x = Tensor::f32([1, INPUTS], vec![1.0; INPUTS]).unwrap();
+    // The sum of the rows 0 to 127, less the column for each.
+    let expected: Vec<f32> = (0..OUTPUTS).map(|column| 8128.0 - (INPUTS * column) as f32).collect();
+    for session in &mut others {
+        let outputs = session.run(&[("x", &x)]);
+        assert_eq!(outputs.unwrap()[0].1.as_f32(), Some(&expected[..]));
+    }
+    let [mut second, third] = others;
+    drop(third);
+    assert_eq!(second.run(&[("x", &x)]).unwrap()[0].1.as_f32(), Some(&expected[..]));
 }

@@ -7,7 +7,8 @@ pub struct Port {
     pub name: String,
     /// The element type, `None` when it is none that [`Tensor`] carries.
     pub dtype: Option<DataType>,
-    /// The size of every axis, `None` where it is known only at run time.
+    /// The size of every axis, `None` where it is known only at run time. Empty also when the model does not tell the
+    /// number of axes, so no shape is checked against an empty one.
     pub shape: Vec<Option<usize>>,
 }
 
@@ -35,8 +36,9 @@ impl Port {
     fn check(&self, tensor: &Tensor) -> Result<(), EngineError> {
         let right_type = self.dtype.is_none_or(|dtype| dtype == tensor.data().data_type());
         let mut axes = self.shape.iter().zip(tensor.shape());
-        let right_shape = self.shape.len() == tensor.shape().len()
-            && axes.all(|(expected, given)| expected.is_none_or(|size| size == *given));
+        let right_shape = self.shape.is_empty()
+            || self.shape.len() == tensor.shape().len()
+                && axes.all(|(expected, given)| expected.is_none_or(|size| size == *given));
         if right_type && right_shape {
             return Ok(());
         }

@@ -66,7 +66,10 @@ fn main() -> Result<()> {
         library.push(measure(&mut bare, TURN)?);
     }
     let per_second = |rates: &[Rate]| median(rates.iter().map(|rate| rate.per_second));
-    let per_cpu_second = |rates: &[Rate]| median(rates.iter().map(|rate| rate.per_cpu_second));
+    let per_cpu_second = |rates: &[Rate]| {
+        let answered: usize = rates.iter().map(|rate| rate.count).sum();
+        answered as f64 / rates.iter().map(|rate| rate.cpu_seconds).sum::<f64>()
+    };
     let line = serde_json::json!({
         "engine": engine_name, "precision": precision, "threads": threads, "tokens": TOKENS,
         "texts_per_second": per_second(&refit), "bare_texts_per_second": per_second(&library),
@@ -102,7 +105,10 @@ impl Subject {
         let (text, encoding) = text_of_length(|text| Ok(workers[0].tokenize(text)?))?;
         let answer = |mut worker: Worker| -> Answer {
             let text = text.clone();
-            Box::new(move || Ok(drop(worker.predict(&text)?)))
+            Box::new(move || {
+                worker.predict(&text)?;
+                Ok(())
+            })
         };
         Ok(Self { model, precision, encoding, answers: workers.into_iter().map(answer).collect() })
     }
@@ -198,7 +204,8 @@ fn bare_tract(model: &Path, encoding: &Encoding, threads: usize) -> Result<Vec<A
         Box::new(move || {
             let mut values = tvec!();
             values.extend(inputs.iter().cloned());
-            Ok(drop(plan.run(values)?))
+            plan.run(values)?;
+            Ok(())
         })
     };
     Ok((0..threads).map(answer).collect())
@@ -238,10 +245,11 @@ fn bare_onnxruntime(
     (0..threads).map(answer).collect()
 }
 
-/// Answers of all threads together.
+/// What all threads together answered in one turn.
 struct Rate {
+    count: usize,
     per_second: f64,
-    per_cpu_second: f64,
+    cpu_seconds: f64,
 }
 
 fn measure(answers: &mut [Answer], turn: Duration) -> Result<Rate> {
@@ -264,9 +272,9 @@ fn measure(answers: &mut [Answer], turn: Duration) -> Result<Rate> {
         threads.into_iter().map(join).sum::<Result<usize>>()
     })?;
     ensure!(count > 0, "nothing was answered");
-    let cpu_seconds = (cpu_ticks()? - cpu_before).max(1) as f64 / TICKS_PER_SECOND;
+    let cpu_seconds = (cpu_ticks()? - cpu_before) as f64 / TICKS_PER_SECOND;
     let per_second = count as f64 / started.elapsed().as_secs_f64();
-    Ok(Rate { per_second, per_cpu_second: count as f64 / cpu_seconds })
+    Ok(Rate { count, per_second, cpu_seconds })
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

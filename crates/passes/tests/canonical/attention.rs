@@ -12,8 +12,7 @@ struct Form {
     mask: bool,
 }
 
-const TORCH: Form =
-    Form { dynamic: true, scale_first: false, two_transposes: false, mask: true, query_order: [0, 2, 1, 3] };
+const TORCH: Form = Form { dynamic: true, scale_first: false, two_transposes: false, mask: true };
 
 fn perm(order: [i64; 4]) -> [(&'static str, Attribute); 1] {
     [("perm", Attribute::Ints(order.to_vec()))]
