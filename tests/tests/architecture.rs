@@ -29,12 +29,26 @@ const ORDER: &[&str] = &[
 ];
 
 /// What code that only computes must not reach: by crate name and by path in the source.
-const IMPURE_CRATES: &[&str] = &["tokio", "axum", "reqwest", "ureq", "sqlx", "memmap2", "tempfile", "jiff", "tracing"];
-const IMPURE_PATHS: &[&str] =
-    &["std::fs", "std::net", "std::env", "std::process", "std::thread", "SystemTime", "Instant::now", "tokio::", "jiff::Timestamp::now", "File::open"];
+const IMPURE_CRATES: &[&str] =
+    &["tokio", "axum", "reqwest", "ureq", "sqlx", "memmap2", "tempfile", "jiff", "tracing"];
+const IMPURE_PATHS: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+    "tokio::",
+    "jiff::Timestamp::now",
+    "File::open",
+];
 
-const PURE_CRATES: &[(&str, &str)] =
-    &[("refit-graph", "crates/graph"), ("refit-stats", "crates/stats"), ("refit-preprocess", "crates/preprocess")];
+const PURE_CRATES: &[(&str, &str)] = &[
+    ("refit-graph", "crates/graph"),
+    ("refit-stats", "crates/stats"),
+    ("refit-preprocess", "crates/preprocess"),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
@@ -120,7 +134,8 @@ fn pure_crates_reach_no_files_clocks_or_networks() {
     let dependencies = dependencies();
     let mut files = Vec::new();
     for (name, folder) in PURE_CRATES {
-        let impure: Vec<&&str> = IMPURE_CRATES.iter().filter(|impure| dependencies[*name].contains(**impure)).collect();
+        let impure: Vec<&&str> =
+            IMPURE_CRATES.iter().filter(|impure| dependencies[*name].contains(**impure)).collect();
         assert!(impure.is_empty(), "{name} depends on {impure:?}");
         rust_files(&root().join(folder).join("src"), &mut files);
     }
@@ -135,7 +150,7 @@ fn the_planner_is_a_pure_function() {
     rust_files(&folder, &mut files);
     files.retain(|file| {
         let inside = file.strip_prefix(&folder).expect("inside");
-        inside == Path::new("plan.rs") || inside.starts_with("plan")
+        inside == Path::new("plan.rs") || (inside.starts_with("plan") && !inside.ends_with("tests.rs"))
     });
     assert!(!files.is_empty(), "the planner has moved: tell this test where it is");
     assert_eq!(impurities(&files), Vec::<String>::new());

@@ -49,7 +49,10 @@ fn every_node_test_of_the_standard_comes_back_with_its_meaning() -> Result<()> {
             let again = onnx::write(&model)?;
             let meaning = |bytes: &[u8]| proto::ModelProto::decode(bytes).map(normal_model);
             ensure!(meaning(&bytes)? == meaning(&again)?, "it says something else");
-            ensure!(onnx::write(&onnx::read(again.clone().into(), &NoExternalData)?)? == again, "it keeps changing");
+            ensure!(
+                onnx::write(&onnx::read(again.clone().into(), &NoExternalData)?)? == again,
+                "it keeps changing"
+            );
             Ok(())
         };
         check().with_context(|| file.display().to_string())?;
@@ -133,9 +136,14 @@ fn an_encoder_made_elsewhere_becomes_canonical() -> Result<()> {
     let path = fetch(ENCODER)?;
     let mut model = read(&path)?;
     canonicalize(&mut model)?;
-    for (op, expected) in
-        [("refit.Linear", 18), ("refit.LayerNorm", 7), ("refit.Gelu", 3), ("refit.Attention", 3), ("MatMul", 0), ("Softmax", 0)]
-    {
+    for (op, expected) in [
+        ("refit.Linear", 18),
+        ("refit.LayerNorm", 7),
+        ("refit.Gelu", 3),
+        ("refit.Attention", 3),
+        ("MatMul", 0),
+        ("Softmax", 0),
+    ] {
         ensure!(count(&model, op) == expected, "{} of {op}", count(&model, op));
     }
     let lowered = onnx::write(&portable(&model)?)?;
