@@ -173,7 +173,6 @@ async fn state_metrics_and_console_show_what_happens() {
     until("the first drift window", async || running.json("/v1/state").await["view"]["drift"]["tested"] == 1)
         .await;
     let page = running.text("/").await;
-    std::fs::write("/tmp/h8/page.html", &page).unwrap();
     for part in [
         "Version 1",
         "refit rollback",
@@ -234,7 +233,6 @@ async fn the_gate_gets_only_rows_that_the_champion_has_not_seen() {
     let (status, _) = running.order("reviews/refit", json!({ "by": "ada" })).await;
     assert_eq!(status, 200);
     let folder = world.home().join("runs/reviews-r0002");
-    std::fs::write("/tmp/h8/page2.html", running.text("/").await).unwrap();
     until("the second export", async || folder.join("export.json").exists()).await;
     let recent = std::fs::read_to_string(folder.join("recent.jsonl")).unwrap();
     let learn = std::fs::read_to_string(folder.join("additional.jsonl")).unwrap();
