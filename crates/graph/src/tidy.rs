@@ -16,6 +16,15 @@ impl Graph {
         self.carried.sparse = sparse;
     }
 
+    /// Names every node after its first output: unique, as some engines want it.
+    pub fn name_nodes_after_outputs(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(output) = node.outputs.iter().flatten().next() {
+                node.name = self.values[output.index()].name.clone();
+            }
+        }
+    }
+
     /// Forgets values that nothing defines or reads any more and numbers the rest anew. Every
     /// [`ValueId`] that was taken before becomes invalid.
     pub fn compact(&mut self) {

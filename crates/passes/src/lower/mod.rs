@@ -32,6 +32,7 @@ fn lower(model: &Model) -> Result<Model, PassError> {
     lowered.graph.compact();
     lowered.opsets.insert(String::new(), PORTABLE_OPSET);
     lowered.graph.forget_file();
+    lowered.graph.name_nodes_after_outputs();
     let constants: Vec<ValueId> = lowered.graph.initializers().map(|(id, _)| id).collect();
     for id in constants {
         lowered.graph.set_trainable(id, false);
