@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod demo;
+mod heap;
 mod home;
 mod processes;
 mod progress;
@@ -11,7 +12,7 @@ mod table;
 use clap::Parser;
 use std::process::ExitCode;
 
-// Keeps its heap: page faults are a third of a training step with the system's allocator.
+// Big tensors come and go in every training step, which the system's allocator maps anew each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

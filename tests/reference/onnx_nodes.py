@@ -9,7 +9,6 @@ gives <folder>/<case>/model.onnx and <folder>/<case>/test_data_set_<n>/{input,ou
 import sys
 from pathlib import Path
 
-sys.path.pop(0)  # tokenize.py beside this file would hide the standard library's
 import numpy
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.case import node

