@@ -171,7 +171,7 @@ impl Rows {
 
     /// Held-out rows that the forms of the model are compared on.
     fn parity(&self) -> &[Example] {
-        const MOST: usize = 128;
+        const MOST: usize = 96;
         let rows = if self.test.len() >= self.validation.len() { &self.test } else { &self.validation };
         &rows[..rows.len().min(MOST)]
     }

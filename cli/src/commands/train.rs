@@ -78,8 +78,9 @@ fn make(
     heap::keep();
     let engines = home.engines();
     let parent = parent.map(|version| home.artifact(version));
+    let spec = if parent.is_some() { home.spec.from_champion() } else { home.spec.clone() };
     let request = TrainRequest {
-        spec: &home.spec,
+        spec: &spec,
         cache: &home.cache,
         output,
         version: version.map(str::to_owned),

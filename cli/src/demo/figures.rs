@@ -66,6 +66,9 @@ impl Figures {
         self.set("int8.speedup", outcome.choice.speedup.unwrap_or(f64::NAN));
         self.set("int8.accuracy_drop", outcome.choice.accuracy_drop.map_or(f64::NAN, |drop| drop.estimate));
         self.values.insert("serving.precision".to_owned(), json!(outcome.choice.precision.name()));
+        for (stage, seconds) in &outcome.seconds {
+            self.seconds(&format!("train_v1.{stage}"), Duration::from_secs_f64(*seconds));
+        }
         println!("   {}", outcome.choice.reason);
     }
 

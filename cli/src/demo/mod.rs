@@ -21,7 +21,7 @@ use traffic::{Clients, Tally};
 use world::{Labelled, World};
 
 /// Reviews that version 1 is made of, validation and test rows included.
-const TRAINING_ROWS: usize = 3600;
+const TRAINING_ROWS: usize = 4400;
 /// Reviews that are replayed before the change.
 const CALM_REQUESTS: usize = 400;
 /// Tweets that are kept for the time after the refit: no version is trained on them.

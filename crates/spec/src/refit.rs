@@ -16,6 +16,8 @@ section! {
         when: "list of triggers" = "[\"accuracy falls by more than 0.02\"]",
         /// Where training starts: `"champion"` goes on from the model that serves, `"pretrained"` from the base.
         start: "`\"champion\"` or `\"pretrained\"`" = "\"champion\"",
+        /// Passes over the rows of a refit that starts from the champion, which knows the older ones already.
+        epochs: "count" = "(`epochs` of `[train]`)",
         /// What the challenger has to show.
         gate: "table" = "(see below)",
         /// Labelled rows since the champion was trained without which no trigger fires.
@@ -60,6 +62,8 @@ pub struct RefitSpec {
     pub when: Vec<Trigger>,
     /// Where training starts.
     pub start: Start,
+    /// Passes over the rows when training starts from the champion.
+    pub epochs: Option<usize>,
     /// What the challenger has to show.
     pub gate: GateSpec,
     /// Labelled rows without which no trigger fires.
@@ -104,6 +108,7 @@ impl Section for RefitSpec {
         Some(Self {
             when,
             start: r.parsed("start", &raw.start).unwrap_or(Start::Champion),
+            epochs: r.count("epochs", &raw.epochs, 1..=10_000).map(|epochs| epochs as usize),
             min_labels: r.count("min_labels", &raw.min_labels, 1..=u64::MAX).unwrap_or(100),
             cooldown: r.parsed("cooldown", &raw.cooldown).unwrap_or(Span(Duration::from_secs(6 * 3600))),
             max_runs_per_day: r.count("max_runs_per_day", &raw.max_runs_per_day, 1..=10_000).unwrap_or(4)
@@ -118,6 +123,7 @@ impl Section for RefitSpec {
         TableBuilder::default()
             .texts("when", &self.when)
             .text("start", self.start)
+            .optional_value("epochs", self.epochs.map(|epochs| epochs as i64))
             .value("min_labels", self.min_labels as i64)
             .text("cooldown", self.cooldown)
             .value("max_runs_per_day", i64::from(self.max_runs_per_day))

@@ -34,6 +34,14 @@ impl Spec {
         RawSpec::read(text, base_dir).try_into()
     }
 
+    /// The configuration of a run that starts from the champion.
+    #[must_use]
+    pub fn from_champion(&self) -> Self {
+        let mut spec = self.clone();
+        spec.train.epochs = self.refit.epochs.unwrap_or(self.train.epochs);
+        spec
+    }
+
     /// The effective configuration, defaults included; parsing it again gives the same values.
     pub fn to_toml(&self) -> String {
         let table = TableBuilder::default()

@@ -55,22 +55,21 @@ pub fn choose(
     rule: &Quantize,
 ) -> Result<Choice, TrainError> {
     let mut float32 = session(engine, &forms.float32)?;
-    let right32 = outcomes(float32.as_mut(), rows)?;
-    let base = |latency_ms| -> Result<Candidate, TrainError> {
-        candidate(Precision::Float32, forms.float32.len(), &right32, latency_ms)
-    };
     if rule.format == QuantizeFormat::None {
+        let right = outcomes(float32.as_mut(), rows)?;
         let [latency] = latencies([float32.as_mut()], rows)?;
         return Ok(Choice {
             precision: Precision::Float32,
             reason: "float32 is served: [export] quantize asks for no int8 file".to_owned(),
-            candidates: vec![base(latency)?],
+            candidates: vec![candidate(Precision::Float32, forms.float32.len(), &right, latency)?],
             accuracy_drop: None,
             speedup: None,
         });
     }
     let mut int8 = session(engine, &forms.int8)?;
-    let right8 = outcomes(int8.as_mut(), rows)?;
+    let (right32, right8) =
+        rayon::join(|| outcomes(float32.as_mut(), rows), || outcomes(int8.as_mut(), rows));
+    let (right32, right8) = (right32?, right8?);
     let [latency32, latency8] = latencies([float32.as_mut(), int8.as_mut()], rows)?;
     let speedup = latency32 / latency8;
     let counts = PairedCounts::from_outcomes(right32.iter().copied().zip(right8.iter().copied()));
@@ -80,7 +79,10 @@ pub fn choose(
     Ok(Choice {
         precision,
         reason,
-        candidates: vec![base(latency32)?, candidate(Precision::Int8, forms.int8.len(), &right8, latency8)?],
+        candidates: vec![
+            candidate(Precision::Float32, forms.float32.len(), &right32, latency32)?,
+            candidate(Precision::Int8, forms.int8.len(), &right8, latency8)?,
+        ],
         accuracy_drop: Some(drop),
         speedup: Some(speedup),
     })

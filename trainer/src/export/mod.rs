@@ -4,7 +4,7 @@ mod choice;
 mod parity;
 
 pub use choice::{Candidate, Choice, choose};
-pub use parity::{MIN_PARITY_ROWS, Parity, check};
+pub use parity::{Parity, check};
 
 use crate::TrainError;
 use crate::examples::Example;

@@ -10,7 +10,7 @@ use refit_engine::Engine;
 use refit_graph::Model;
 
 /// Rows without which nothing is shown.
-pub const MIN_PARITY_ROWS: usize = 64;
+const MIN_PARITY_ROWS: usize = 64;
 
 /// Largest difference of a logit between forms that compute in float32.
 const TOLERANCE: f64 = 1e-4;
@@ -49,13 +49,14 @@ pub fn check(
     let trained = by_graph(&forms.trained, rows, pad_id)?;
     let mut checks = vec![compare("trained", &trained, "merged", &by_graph(&forms.merged, rows, pad_id)?)];
     for engine in engines {
-        let actual = format!("float32 in {}", engine.name());
-        let answers = by_engine(*engine, &forms.float32, rows)?;
-        checks.push(compare("trained", &trained, &actual, &answers));
-        let int8 = by_engine(*engine, &forms.int8, rows)?;
-        let mut check = compare("trained", &trained, &format!("int8 in {}", engine.name()), &int8);
-        check.tolerance = None;
-        checks.push(check);
+        let (float32, int8) = rayon::join(
+            || by_engine(*engine, &forms.float32, rows),
+            || by_engine(*engine, &forms.int8, rows),
+        );
+        let actual = |precision| format!("{precision} in {}", engine.name());
+        checks.push(compare("trained", &trained, &actual("float32"), &float32?));
+        let int8 = compare("trained", &trained, &actual("int8"), &int8?);
+        checks.push(ParityCheck { tolerance: None, ..int8 });
     }
     for check in &checks {
         if let Some(tolerance) =

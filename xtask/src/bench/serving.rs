@@ -13,14 +13,7 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     let artifact = options.artifact.as_ref().context(
         "name an artifact with --artifact; `cargo run -- demo` makes .refit-demo/artifacts/review-sentiment/1",
     )?;
-    shell::run(shell::cargo().args([
-        "build",
-        "--quiet",
-        "--package",
-        "refit-predictor",
-        "--example",
-        "throughput",
-    ]))?;
+    shell::run(shell::cargo().args(["build", "--quiet", "--workspace", "--example", "throughput"]))?;
     let example = shell::root().join("target/debug/examples/throughput");
     let mut rows = Vec::new();
     for engine in ["onnxruntime", "tract"] {

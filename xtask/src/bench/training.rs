@@ -11,14 +11,7 @@ const STEPS: usize = 8;
 
 pub fn run(options: &Options) -> Result<Vec<Row>> {
     let python = bench_python(options)?;
-    shell::run(shell::cargo().args([
-        "build",
-        "--quiet",
-        "--package",
-        "refit-autodiff",
-        "--example",
-        "step",
-    ]))?;
+    shell::run(shell::cargo().args(["build", "--quiet", "--workspace", "--example", "step"]))?;
     let example = shell::root().join("target/debug/examples/step");
     let mut rows = Vec::new();
     for (batch, sequence) in SHAPES {

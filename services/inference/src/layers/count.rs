@@ -28,7 +28,9 @@ pub(crate) async fn requests(State(app): State<Arc<App>>, request: Request, next
         app.metrics.requests.with_label_values(&[model, status.as_str()]).inc();
     }
     let seconds = started.elapsed().as_secs_f64();
-    if status.is_server_error() {
+    // "Not ready" is the right answer to a probe while a model is loading.
+    let is_probe = path.ends_with("/ready") || path.ends_with("/live");
+    if status.is_server_error() && !is_probe {
         tracing::warn!(%method, path, status = status.as_u16(), seconds, "request");
     } else {
         tracing::debug!(%method, path, status = status.as_u16(), seconds, "request");
