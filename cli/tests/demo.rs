@@ -1,16 +1,18 @@
 //! The whole loop on the real model and real texts, as a stranger runs it.
 
+mod support;
+
 use serde_json::Value;
 use std::process::Command;
 
 #[test]
-#[ignore = "takes minutes and fetches the real model: cargo xtask test --loop"]
+#[ignore = "takes minutes and fetches the real model: cargo xtask test"]
 fn the_demo_refits_itself() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = folder.path().join("home");
     let json = folder.path().join("figures.json");
     let output = Command::new(env!("CARGO_BIN_EXE_refit"))
-        .args(["demo", "--port", "18080", "--home"])
+        .args(["demo", "--port", &support::free_ports().to_string(), "--home"])
         .arg(&home)
         .arg("--json")
         .arg(&json)

@@ -36,7 +36,7 @@ fn onnx_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 #[test]
-#[ignore = "fetches real models: cargo xtask test --loop"]
+#[ignore = "fetches real models: cargo xtask test"]
 fn every_node_test_of_the_standard_comes_back_with_its_meaning() -> Result<()> {
     let mut files = Vec::new();
     onnx_files(&fetch(NODE_TESTS)?, &mut files)?;
@@ -131,7 +131,7 @@ fn count(model: &Model, op: &str) -> usize {
 }
 
 #[test]
-#[ignore = "fetches real models: cargo xtask test --loop"]
+#[ignore = "fetches real models: cargo xtask test"]
 fn an_encoder_made_elsewhere_becomes_canonical() -> Result<()> {
     let path = fetch(ENCODER)?;
     let mut model = read(&path)?;

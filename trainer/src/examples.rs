@@ -3,6 +3,7 @@
 use crate::TrainError;
 use bytes::Bytes;
 use candle_core::{Device, Tensor};
+use refit_autodiff::Program;
 use refit_preprocess::Encoding;
 use std::collections::HashMap;
 
@@ -33,7 +34,7 @@ impl Example {
     }
 }
 
-/// The inputs of a batch of examples, padded to the longest: `input_ids`, `attention_mask`,
+/// What `program` takes of a batch of examples, padded to the longest: `input_ids`, `attention_mask`,
 /// `token_type_ids` (i64 `[batch, sequence]`), `labels` (i64 `[batch]`) and the features by name.
 ///
 /// # Errors
@@ -42,8 +43,9 @@ pub fn collate(
     examples: &[&Example],
     feature_names: &[String],
     pad_id: i64,
-    device: &Device,
+    program: &Program,
 ) -> Result<HashMap<String, Tensor>, TrainError> {
+    let device = program.device();
     let batch = examples.len();
     let sequence = examples.iter().map(|example| example.length()).max().unwrap_or(0);
     let tokens = |values: fn(&Encoding) -> &[i64], pad: i64| -> candle_core::Result<Tensor> {
@@ -66,6 +68,7 @@ pub fn collate(
         let rows: Vec<&Feature> = examples.iter().map(|example| &example.features[index]).collect();
         inputs.insert(name.clone(), stack(&rows, sequence, device)?);
     }
+    inputs.retain(|name, _| program.inputs().any(|input| input == name));
     Ok(inputs)
 }
 

@@ -66,7 +66,7 @@ pub fn fit(
             let mut loss = 0.0;
             for batch in batches {
                 let examples: Vec<&Example> = batch.iter().map(|&row| &material.train[row]).collect();
-                let inputs = collate(&examples, material.feature_names, material.pad_id, device)?;
+                let inputs = collate(&examples, material.feature_names, material.pad_id, &program)?;
                 let share = batch.len() as f32 / rows as f32;
                 let forward = program.forward(&inputs, Mode::Train { seed: step_seed(spec.seed, step) })?;
                 loss += scalar(forward.output("loss")?)? * f64::from(share);
@@ -123,7 +123,7 @@ pub fn score(
     let mut mean = Mean::default();
     for batch in scoring_batches(&lengths, size) {
         let rows: Vec<&Example> = batch.iter().map(|&row| &examples[row]).collect();
-        let inputs = collate(&rows, material.feature_names, material.pad_id, program.device())?;
+        let inputs = collate(&rows, material.feature_names, material.pad_id, program)?;
         let forward = program.forward(&inputs, Mode::Eval)?;
         mean.add(scalar(forward.output("loss")?)?, rows.len());
         for (row, values) in batch.into_iter().zip(forward.output("logits")?.to_vec2::<f32>()?) {

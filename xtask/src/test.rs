@@ -11,9 +11,9 @@ pub struct Options {
     /// Take the machine as it is.
     #[arg(long)]
     no_setup: bool,
-    /// Run the tests on real models too, the whole loop among them; they take minutes and fetch packages.
-    #[arg(long = "loop")]
-    whole_loop: bool,
+    /// Leave out the tests on real models, the whole loop among them; they take minutes and fetch packages.
+    #[arg(long)]
+    quick: bool,
     /// Passed on to `cargo test`, such as a name to filter by.
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -27,7 +27,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut tests = with_environment(shell::cargo());
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     tests.arg("--");
-    if options.whole_loop {
+    if !options.quick {
         tests.arg("--include-ignored");
     }
     shell::run(tests.args(&options.arguments))

@@ -13,6 +13,8 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
         let store = home.store().await?;
         Ok((store.versions(Some(home.model())).await?, store.deployment(home.model()).await?))
     })?;
+    let champion_version = deployment.champion.as_ref().map(|champion| champion.version.as_str());
+    let canary_version = deployment.canary.as_ref().map(|canary| canary.version.as_str());
     let serves = |version: &str| {
         let champion = deployment.champion.as_ref().filter(|champion| champion.version == version);
         let canary = deployment.canary.as_ref().filter(|canary| canary.version == version);
@@ -26,6 +28,14 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
             (None, None) => String::new(),
         }
     };
+    let role = |version: &str| {
+        let is = |serving: Option<&str>| serving == Some(version);
+        match (is(champion_version), is(canary_version)) {
+            (true, _) => Some("champion"),
+            (false, true) => Some("canary"),
+            (false, false) => None,
+        }
+    };
     if arguments.json {
         let rows: Vec<_> = versions
             .iter()
@@ -33,7 +43,7 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
                 json!({
                     "version": version.version, "status": version.status.name(), "parent": version.parent,
                     "created_at": version.created_at, "metrics": version.metrics,
-                    "serving": serves(&version.version),
+                    "role": role(&version.version), "serving": serves(&version.version),
                 })
             })
             .collect();

@@ -105,6 +105,11 @@ impl Program {
         &self.parameters
     }
 
+    /// Names of the graph's inputs, in its order.
+    pub fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(|id| self.names[id.index()].as_str())
+    }
+
     /// Where the parameters lie.
     pub fn device(&self) -> &Device {
         &self.device

@@ -17,7 +17,7 @@ section! {
         /// Where training starts: `"champion"` goes on from the model that serves, `"pretrained"` from the base.
         start: "`\"champion\"` or `\"pretrained\"`" = "\"champion\"",
         /// Passes over the rows of a refit that starts from the champion, which knows the older ones already.
-        epochs: "count" = "(`epochs` of `[train]`)",
+        epochs: "count" = "(the `epochs` of train)",
         /// What the challenger has to show.
         gate: "table" = "(see below)",
         /// Labelled rows since the champion was trained without which no trigger fires.

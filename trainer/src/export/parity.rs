@@ -78,8 +78,7 @@ fn by_graph(model: &Model, rows: &[Example], pad_id: i64) -> Result<Vec<Vec<f32>
     let program = Program::compile(model, &["logits"], &Device::Cpu)?;
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut inputs = collate(&[row], &[], pad_id, &Device::Cpu)?;
-        inputs.remove("labels");
+        let inputs = collate(&[row], &[], pad_id, &program)?;
         answers.extend(program.forward(&inputs, Mode::Eval)?.output("logits")?.to_vec2::<f32>()?);
     }
     Ok(answers)

@@ -82,7 +82,10 @@ impl Pack {
         self.writer.flush().map_err(failed)?;
         let file = self.writer.get_ref();
         file.sync_data().map_err(failed)?;
-        Ok(Stored { data: map(file).map_err(failed)?, records: self.records })
+        let data = map(file).map_err(failed)?;
+        // The mapping keeps the open file, and with it the lock, for as long as the features live.
+        file.unlock().map_err(failed)?;
+        Ok(Stored { data, records: self.records })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
@@ -107,7 +110,7 @@ fn map(file: &File) -> std::io::Result<Bytes> {
     if file.metadata()?.len() == 0 {
         return Ok(Bytes::new());
     }
-    // SAFETY: the file only grows while the lock is held, and is never truncated below a mapped record.
+    // SAFETY: the file only grows, and is never truncated below a whole record.
     let map = unsafe { memmap2::Mmap::map(file)? };
     Ok(Bytes::from_owner(map))
 }
@@ -188,6 +191,25 @@ mod tests {
             let stored = pack.finish().expect("finishes");
             assert_eq!(stored.get(&[2; 32]).expect("is there")[0].bytes, feature(&[3.0])[0].bytes);
         }
+    }
+
+    #[test]
+    fn what_is_stored_keeps_nobody_out() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("x.pack");
+        let mut first = Pack::open(&path).expect("opens");
+        first.append(&[1; 32], &feature(&[1.0])).expect("appends");
+        let stored = first.finish().expect("finishes");
+        let file = File::open(&path).expect("opens");
+        file.try_lock().expect("the lock is free while the features live");
+        file.unlock().expect("unlocks");
+        let mut second = Pack::open(&path).expect("opens");
+        second.append(&[2; 32], &feature(&[2.0])).expect("appends");
+        let both = second.finish().expect("finishes");
+        assert_eq!(
+            stored.get(&[1; 32]).expect("is there")[0].bytes,
+            both.get(&[1; 32]).expect("is there")[0].bytes
+        );
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! Every method of fine-tuning, on a real model that was exported elsewhere and real texts, through the command.
+
+mod support;
+
+use refit_artifact::Bundle;
+use std::path::Path;
+use support::{BASE, json, newsgroups, run, write_csv};
+
+const TOPICS: [&str; 2] = ["rec.autos", "sci.space"];
+const ROWS_OF_EACH: usize = 240;
+
+fn write_spec(folder: &Path, method: &str, more: &str) {
+    let spec = format!(
+        r#"
+[model]
+name = "topics"
+{BASE}
+[data]
+train = "file:topics.csv"
+split = {{ validation = 0.2, test = 0.2 }}
+[train]
+method = "{method}"
+epochs = 3
+max_length = 48
+{more}
+"#
+    );
+    std::fs::write(folder.join("refit.toml"), spec).expect("writable");
+}
+
+/// Trains, and checks what holds for every method.
+fn learns(method: &str, more: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_csv(&folder.path().join("topics.csv"), &newsgroups(&TOPICS, ROWS_OF_EACH));
+    write_spec(folder.path(), method, more);
+    let outcome = json(folder.path(), &["train", "refit.toml", "--json"]);
+    assert_eq!(outcome["version"], "1");
+    let metrics = &outcome["metrics"];
+    assert!(
+        metrics["accuracy_lower"].as_f64() > metrics["baseline_accuracy"].as_f64(),
+        "{method}: {metrics}"
+    );
+    let bundle = Bundle::open(Path::new(outcome["artifact"].as_str().expect("a path"))).expect("intact");
+    let parity = &bundle.manifest().parity;
+    let judged: Vec<_> = parity.iter().filter(|check| check.tolerance.is_some()).collect();
+    for form in ["merged", "float32 in tract", "float32 in onnxruntime"] {
+        let check = judged.iter().find(|check| check.actual == form).unwrap_or_else(|| panic!("no {form}"));
+        assert!(check.rows >= 64 && check.max_abs <= 1e-4, "{method}: {form}: {check:?}");
+    }
+    let text = "the rocket reached its orbit around the moon";
+    let answer = json(folder.path(), &["predict", "refit.toml", "--version", "1", "--json", text]);
+    assert_eq!(answer["label"], "sci.space", "{method}: {answer}");
+}
+
+#[test]
+#[ignore = "takes a minute and fetches a real model: cargo xtask test"]
+fn full() {
+    learns("full", "");
+}
+
+#[test]
+#[ignore = "takes a minute and fetches a real model: cargo xtask test"]
+fn partial() {
+    learns("partial(last_layers = 1)", "learning_rate = 2e-4");
+}
+
+#[test]
+#[ignore = "takes a minute and fetches a real model: cargo xtask test"]
+fn lora() {
+    learns("lora(rank = 8, alpha = 16, targets = query+value)", "");
+}
+
+#[test]
+#[ignore = "takes a minute and fetches a real model: cargo xtask test"]
+fn feature_extraction() {
+    learns("feature-extraction", "");
+}
+
+#[test]
+#[ignore = "takes a minute and fetches a real model: cargo xtask test"]
+fn what_is_frozen_is_computed_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_csv(&folder.path().join("topics.csv"), &newsgroups(&TOPICS, ROWS_OF_EACH));
+    write_spec(folder.path(), "feature-extraction", "");
+    let cache = folder.path().join("cache");
+    // Downloads come from the usual cache, features go to a fresh one.
+    let usual = refit_trainer::data::default_cache();
+    std::fs::create_dir_all(&cache).expect("a folder");
+    for part in ["pypi", "engines"] {
+        if usual.join(part).exists() {
+            std::os::unix::fs::symlink(usual.join(part), cache.join(part)).expect("a link");
+        }
+    }
+    let cache = cache.to_str().expect("utf-8");
+    let says = |output: &str| {
+        let made = run(folder.path(), &["train", "refit.toml", "--cache", cache, "--output", output]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        String::from_utf8_lossy(&made.stderr).into_owned()
+    };
+    let first = says("first");
+    assert!(first.contains(" computed, 0 found in the cache"), "{first}");
+    assert_eq!(
+        first.matches(" computed, ").count(),
+        2,
+        "once for training, once for validation rows: {first}"
+    );
+    let second = says("second");
+    assert_eq!(second.matches("0 computed, ").count(), 2, "{second}");
+    let weights =
+        |output: &str| std::fs::read(folder.path().join(output).join("model.float32.onnx")).unwrap();
+    assert!(weights("first") == weights("second"), "the cache changes nothing");
+}
