@@ -15,7 +15,7 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
     /// Where refit keeps downloads, computed features and engines [default: ~/.cache/refit].
-    #[arg(long, global = true, env = "REFIT_CACHE")]
+    #[arg(long, global = true, env = "REFIT_CACHE", hide_env_values = true)]
     pub cache: Option<PathBuf>,
     /// Log as JSON, one object a line.
     #[arg(long, global = true)]
@@ -93,7 +93,7 @@ pub struct DemoArguments {
     #[arg(long)]
     pub json: Option<PathBuf>,
     /// Port of the inference service; the scheduler takes the next one.
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..65535))]
     pub port: u16,
 }
 
@@ -260,4 +260,38 @@ pub fn start_logging(arguments: &Arguments) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     if arguments.log_json { builder.json().init() } else { builder.with_target(false).init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::{Command, CommandFactory};
+    use std::path::Path;
+
+    fn describe(command: &mut Command, name: &str, page: &mut String) {
+        let help = command.render_long_help().to_string();
+        let help = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        page.push_str(&format!("\n## `{name}`\n\n```text\n{}\n```\n", help.trim_end()));
+        for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+            let name = format!("{name} {}", sub.get_name());
+            describe(sub, &name, page);
+        }
+    }
+
+    #[test]
+    fn the_committed_reference_is_what_the_command_says() {
+        let mut page = "# The command line\n\nMade from `--help` of every command.\n".to_owned();
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        describe(&mut command, "refit", &mut page);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+        if std::env::var_os("REFIT_REGENERATE").is_some() {
+            std::fs::write(&path, &page).expect("docs/cli.md can be written");
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == page,
+            "docs/cli.md is stale: run REFIT_REGENERATE=1 cargo test --workspace reference"
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! Services as child processes of this binary: started, watched, started again, stopped in order.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -78,6 +80,19 @@ async fn end(mut child: Child, name: &str) -> Result<()> {
     }
     tracing::warn!(service = name, "did not stop in time and is killed");
     Ok(child.kill().await?)
+}
+
+/// Says so before long work begins if a service could not listen at `address` in the end.
+///
+/// # Errors
+/// When another program listens there.
+pub fn ensure_free(address: SocketAddr, fix: &str) -> Result<()> {
+    match TcpListener::bind(address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            bail!("{address} is in use by another program: stop it, or {fix}")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Waits until `url` answers with success.

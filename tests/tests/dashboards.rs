@@ -2,22 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use refit_tests::{panel_expressions, read, root};
 
 /// Crates and columns of the store that begin like a metric.
 const NOT_METRICS: [&str; 4] = ["refit_inference", "refit_requested_by", "refit_scheduler", "refit_store"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
-}
-
-fn read(path: &str) -> Result<String> {
-    fs::read_to_string(root().join(path)).with_context(|| path.to_owned())
-}
 
 /// Words of the alphabet of metric names, colons of recorded ones included.
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -53,31 +45,6 @@ fn registered(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Every expression of every panel, with the dashboard's variables filled in.
-fn panel_expressions() -> Result<Vec<(String, String)>> {
-    let dashboard: Value = serde_json::from_str(&read("dashboards/refit.json")?)?;
-    let panels = dashboard["panels"].as_array().context("panels")?;
-    let mut expressions = Vec::new();
-    for panel in panels {
-        let title = panel["title"].as_str().context("a panel has no title")?;
-        ensure!(
-            panel["description"].as_str().is_some_and(|text| !text.is_empty()),
-            "{title} says nothing of itself"
-        );
-        for target in panel["targets"].as_array().context("targets")? {
-            let expression = target["expr"].as_str().context("expr")?.replace("$model", "review-sentiment");
-            ensure!(!expression.contains('$'), "{title}: a variable is left in {expression}");
-            expressions.push((title.to_owned(), expression));
-        }
-    }
-    for annotation in dashboard["annotations"]["list"].as_array().context("annotations")? {
-        let expression = annotation["expr"].as_str().context("expr")?.replace("$model", "review-sentiment");
-        expressions.push(("annotation".to_owned(), expression));
-    }
-    ensure!(expressions.len() > 12, "only {} expressions", expressions.len());
-    Ok(expressions)
 }
 
 #[test]
@@ -141,6 +108,7 @@ fn promtool(arguments: &[&str], folder: &Path) -> Result<()> {
 fn promtool_accepts_the_rules_and_their_tests_pass() -> Result<()> {
     let folder = root().join("dashboards");
     promtool(&["check", "rules", "rules.yml"], &folder)?;
+    promtool(&["check", "config", "prometheus.yml"], &folder)?;
     promtool(&["test", "rules", "rules.test.yml"], &folder)
 }
 

@@ -3,12 +3,15 @@
 use super::train;
 use crate::cli::{SpecArguments, TrainArguments};
 use crate::home::{Home, block_on};
-use crate::processes::Service;
+use crate::processes::{Service, ensure_free};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
 pub fn run(arguments: &SpecArguments, cache: Option<PathBuf>) -> Result<()> {
     let home = Home::open(arguments, cache)?;
+    for (address, key) in [(home.spec.serve.address, "serve"), (home.spec.refit.address, "refit")] {
+        ensure_free(address, &format!("set another address in [{key}] of {}", arguments.spec.display()))?;
+    }
     first_version(&home, arguments)?;
     println!("inference  http://{}", home.spec.serve.address);
     println!("console    http://{}", home.spec.refit.address);

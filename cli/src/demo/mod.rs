@@ -10,10 +10,11 @@ mod world;
 use crate::cli::{DemoArguments, SpecArguments, TrainArguments};
 use crate::commands::{train, up};
 use crate::home::{Home, block_on};
-use crate::processes::wait_until_ready;
+use crate::processes::{ensure_free, wait_until_ready};
 use anyhow::{Context, Result, bail};
 use figures::Figures;
 use refit_store::Store;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -41,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 pub fn run(arguments: &DemoArguments, cache: Option<PathBuf>) -> Result<()> {
     let folder = std::path::absolute(&arguments.home)?;
     let cache = cache.unwrap_or_else(refit_trainer::data::default_cache);
+    for port in [arguments.port, arguments.port + 1] {
+        ensure_free(SocketAddr::from(([127, 0, 0, 1], port)), "name another port with --port")?;
+    }
     empty(&folder)?;
     let mut figures = Figures::default();
 
@@ -78,13 +82,7 @@ pub fn run(arguments: &DemoArguments, cache: Option<PathBuf>) -> Result<()> {
     up::promote_first(&home, &version)?;
     figures.seconds("train_v1", started.elapsed());
 
-    block_on(live(arguments, &home, &world, &folder, &mut figures))?;
-    figures.seconds("story", story.elapsed());
-    figures.print();
-    if let Some(path) = &arguments.json {
-        figures.write(path)?;
-    }
-    Ok(())
+    block_on(live(arguments, &home, &world, &folder, &mut figures, story))
 }
 
 /// The part of the story in which the services run.
@@ -94,20 +92,39 @@ async fn live(
     world: &World,
     folder: &Path,
     figures: &mut Figures,
+    story: Instant,
 ) -> Result<()> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut running = tokio::task::JoinSet::new();
     for service in up::services(&home.spec_path, &home.path, &home.cache, Some(folder)) {
         running.spawn(service.keep_running(stopped.clone()));
     }
-    let told = tell(arguments, home, world, folder, figures).await;
+    let clients = Clients::new(&format!("http://{}", home.spec.serve.address), home.model());
+    let labels = tokio::spawn(clients.clone().deliver_labels());
+    let told = match tell(home, world, folder, &clients, figures).await {
+        Ok(()) => {
+            figures.seconds("story", story.elapsed());
+            figures.print();
+            arguments.json.as_ref().map_or(Ok(()), |path| figures.write(path)).and_then(|()| {
+                match figures.failed() {
+                    0 => Ok(()),
+                    failed => bail!("{failed} requests failed"),
+                }
+            })
+        }
+        Err(error) => Err(error),
+    };
     if told.is_ok() && arguments.stay {
         println!(
             "running until Ctrl-C: answers at http://{}, console at http://{}",
             home.spec.serve.address, home.spec.refit.address
         );
-        refit_inference::stop_signal().await;
+        tokio::select! {
+            () = refit_inference::stop_signal() => {}
+            () = go_on(&clients, world) => {}
+        }
     }
+    labels.abort();
     let _ = stop.send(true);
     while let Some(ended) = running.join_next().await {
         ended??;
@@ -116,10 +133,10 @@ async fn live(
 }
 
 async fn tell(
-    arguments: &DemoArguments,
     home: &Home,
     world: &World,
     folder: &Path,
+    clients: &Clients,
     figures: &mut Figures,
 ) -> Result<()> {
     let base = format!("http://{}", home.spec.serve.address);
@@ -135,8 +152,6 @@ async fn tell(
     figures.seconds("ready", started.elapsed());
     let store = home.store().await?;
     let model = home.model();
-    let clients = Clients::new(&base, model);
-    let labels = tokio::spawn(clients.clone().deliver_labels());
 
     println!("3  traffic like the training data");
     let started = Instant::now();
@@ -151,12 +166,12 @@ async fn tell(
     println!("4  the world changes: tweets; labels come {} s late", LABEL_DELAY.as_secs());
     let started = Instant::now();
     let (changed, kept) = world.tweets.split_at(world.tweets.len().saturating_sub(KEPT_TWEETS));
-    let degraded = until_refit_begins(&clients, &store, model, changed, figures).await?;
+    let degraded = until_refit_begins(clients, &store, model, changed, figures).await?;
     figures.degraded(degraded, started.elapsed());
 
     println!("5  the loop refits, gates, canaries and promotes");
     let started = Instant::now();
-    until_promoted(&clients, &store, model, changed, figures).await?;
+    until_promoted(clients, &store, model, changed, figures).await?;
     figures.seconds("refit", started.elapsed());
 
     println!("6  the same changed world, answered by the new version");
@@ -170,11 +185,14 @@ async fn tell(
         clients.counts.failed.load(Ordering::Relaxed),
     );
     figures.decisions(&store.decisions(Some(model), 200).await?);
-    labels.abort();
-    if arguments.json.is_none() && figures.failed() > 0 {
-        bail!("{} requests failed", figures.failed());
-    }
     Ok(())
+}
+
+/// Traffic for those who stay, so that there is something to watch.
+async fn go_on(clients: &Clients, world: &World) {
+    for part in world.tweets.chunks(RATE as usize).cycle() {
+        clients.replay(part, RATE / 2.0, LABEL_DELAY).await;
+    }
 }
 
 /// Sends tweets until the loop has decided to refit; what the old version answered of them.

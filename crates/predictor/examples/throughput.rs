@@ -53,7 +53,7 @@ fn main() -> Result<()> {
         None => Subject::of_model(text_of("model")?, text_of("tokenizer")?, engine_name, &engines, threads)?,
     };
     let ready_seconds = started.elapsed().as_secs_f64();
-    let Subject { model, precision, encoding, mut answers } = subject;
+    let Subject { model, precision, text, encoding, mut answers } = subject;
     measure(&mut answers, TURN)?;
     let loaded_mib = resident_mib()?;
 
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
         answered as f64 / rates.iter().map(|rate| rate.cpu_seconds).sum::<f64>()
     };
     let line = serde_json::json!({
-        "engine": engine_name, "precision": precision, "threads": threads, "tokens": TOKENS,
+        "engine": engine_name, "precision": precision, "threads": threads, "tokens": TOKENS, "text": text,
         "texts_per_second": per_second(&refit), "bare_texts_per_second": per_second(&library),
         "ratio": per_second(&refit) / per_second(&library),
         "cpu_ratio": per_cpu_second(&refit) / per_cpu_second(&library),
@@ -86,6 +86,7 @@ fn main() -> Result<()> {
 struct Subject {
     model: PathBuf,
     precision: &'static str,
+    text: String,
     encoding: Encoding,
     answers: Vec<Answer>,
 }
@@ -110,7 +111,8 @@ impl Subject {
                 Ok(())
             })
         };
-        Ok(Self { model, precision, encoding, answers: workers.into_iter().map(answer).collect() })
+        let answers = workers.into_iter().map(answer).collect();
+        Ok(Self { model, precision, text, encoding, answers })
     }
 
     fn of_model(
@@ -140,7 +142,7 @@ impl Subject {
             })
         };
         let answers = [first].into_iter().chain(others).map(answer).collect();
-        Ok(Self { model: model.into(), precision: "as in the file", encoding, answers })
+        Ok(Self { model: model.into(), precision: "as in the file", text, encoding, answers })
     }
 }
 

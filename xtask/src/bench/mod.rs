@@ -1,5 +1,6 @@
 //! Measurements: each row is a ratio against a named peer in the same run.
 
+mod page;
 mod serving;
 mod training;
 
@@ -23,12 +24,15 @@ pub struct Options {
     /// Python with torch and transformers (training); made in .venv-bench when left out.
     #[arg(long)]
     python: Option<PathBuf>,
-    /// An artifact to serve (serving), such as .refit-demo/artifacts/review-sentiment/1.
+    /// Home of the model to serve (serving); `cargo run -- demo` makes this one.
+    #[arg(long, default_value = ".refit-demo")]
+    home: PathBuf,
+    /// Write the figures into docs/benchmarks.md.
     #[arg(long)]
-    artifact: Option<PathBuf>,
+    write: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Suite {
     /// A training step against PyTorch.
     Training,
@@ -73,13 +77,16 @@ pub fn run(options: &Options) -> Result<()> {
         Suite::Training => training::run(options)?,
         Suite::Serving => serving::run(options)?,
     };
-    println!("{:<64} {:>10} {:>10} {:>7}  {:<9} met", "name", "ours", "peer", "ratio", "goal");
+    println!("{:<72} {:>10} {:>10} {:>7}  {:<9} met", "name", "ours", "peer", "ratio", "goal");
     for row in &rows {
         let met = if row.met { "yes" } else { "NO" };
         println!(
-            "{:<64} {:>10.2} {:>10.2} {:>7.3}  {:<9} {met}",
+            "{:<72} {:>10.2} {:>10.2} {:>7.3}  {:<9} {met}",
             row.name, row.ours, row.peer, row.ratio, row.goal
         );
+    }
+    if options.write {
+        page::write(options.suite, &rows)?;
     }
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&rows)?)
