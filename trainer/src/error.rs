@@ -64,6 +64,11 @@ pub enum TrainError {
     #[error("the cache of computed features {} cannot be used: free space or name another cache folder", path.display())]
     FeatureCache { path: PathBuf, source: std::io::Error },
 
+    #[error(
+        "train.device = \"cuda\" was asked for, and there is no GPU to use: build with --features cuda and check the driver, or set \"auto\""
+    )]
+    NoGpu { source: candle_core::Error },
+
     #[error("the cache of computed features has lost an entry: delete its folder and train again")]
     FeatureLost,
 

@@ -45,6 +45,8 @@ pub struct Step {
 pub struct Epoch {
     /// From one.
     pub epoch: usize,
+    /// Optimizer steps of the run done at its end.
+    pub steps: usize,
     /// Mean loss over the training rows, dropout on.
     pub train_loss: f64,
     /// Mean loss over the validation rows.
@@ -55,6 +57,15 @@ pub struct Epoch {
     pub best: bool,
     /// Duration of the epoch, scoring included.
     pub seconds: f64,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Curve {
+    /// Training loss of every optimizer step.
+    pub losses: Vec<f64>,
+    /// Every epoch.
+    pub epochs: Vec<Epoch>,
 }
 
 /// Where events go.

@@ -2,7 +2,7 @@
 
 use crate::TrainError;
 use crate::batches::{epoch_batches, scoring_batches};
-use crate::event::{Epoch, Event, Listener, Step};
+use crate::event::{Curve, Epoch, Event, Listener, Step};
 use crate::examples::{Example, collate};
 use crate::optimizer::{AdamW, global_norm};
 use crate::schedule::LearningRate;
@@ -40,7 +40,7 @@ pub fn fit(
     spec: &TrainSpec,
     device: &Device,
     tell: &mut Listener<'_>,
-) -> Result<Vec<Epoch>, TrainError> {
+) -> Result<Curve, TrainError> {
     let mut program = Program::compile(model, &["loss", "logits"], device)?;
     let mut optimizer = AdamW::new(&program, spec.weight_decay);
     let lengths: Vec<usize> = material.train.iter().map(Example::length).collect();
@@ -54,7 +54,7 @@ pub fn fit(
         decay: spec.schedule,
     };
     let mut best = BestWeights::new(spec.early_stopping);
-    let mut curve = Vec::new();
+    let mut curve = Curve::default();
     let mut step = 0;
 
     for epoch in 0..spec.epochs {
@@ -79,6 +79,7 @@ pub fn fit(
             let learning_rate = rate.at(step);
             optimizer.step(&mut program, &gradients, learning_rate, scale as f32)?;
             mean.add(loss, rows);
+            curve.losses.push(loss);
             tell(Event::Step(Step { step, total, loss, learning_rate, gradient_norm: norm }));
             step += 1;
         }
@@ -86,15 +87,17 @@ pub fn fit(
         let metric = scores.metric(spec.early_stopping.metric)?;
         let is_best = best.offer(&program, model, metric)?;
         let validation_loss = scores.loss;
-        curve.push(Epoch {
+        let done = Epoch {
             epoch: epoch + 1,
+            steps: step,
             train_loss: mean.value(),
             validation_loss,
             metric,
             best: is_best,
             seconds: started.elapsed().as_secs_f64(),
-        });
-        tell(Event::Epoch(curve[epoch]));
+        };
+        curve.epochs.push(done);
+        tell(Event::Epoch(done));
         if best.is_exhausted() {
             tell(Event::Notice(format!(
                 "stopped after epoch {}: {} epochs without a better {}",

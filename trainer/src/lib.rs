@@ -7,6 +7,7 @@ mod adapt;
 mod assess;
 mod batches;
 pub mod data;
+mod device;
 mod error;
 pub mod evaluation;
 mod event;
@@ -26,7 +27,7 @@ mod summary;
 
 pub use assess::evaluate_artifact;
 pub use error::TrainError;
-pub use event::{Epoch, Event, Listener, Step};
+pub use event::{Curve, Epoch, Event, Listener, Step};
 pub use export::{Candidate, Choice, Parity};
 pub use fetch::fetching;
 pub use gate::{Comparison, GateEvidence, GateRequest, SliceDifference, gate};

@@ -3,15 +3,14 @@
 use crate::adapt::{AddLoss, Champion, adapt};
 use crate::data::{self, Labels, LoadedData, Row};
 use crate::evaluation::{Evaluation, Scored, evaluate};
-use crate::event::{Epoch, Event, Listener};
+use crate::event::{Curve, Event, Listener};
 use crate::examples::Example;
 use crate::export::{self, Choice, Forms, Parity};
 use crate::fetch::fetching;
 use crate::fit::{Material, fit};
 use crate::publish::{Contents, golden};
 use crate::summary::{Summary, manifest, metadata, report};
-use crate::{TrainError, features};
-use candle_core::Device;
+use crate::{TrainError, device, features};
 use refit_artifact::{Bundle, Precision, Reference, files};
 use refit_engine::Engine;
 use refit_families::Base;
@@ -51,7 +50,7 @@ pub struct TrainOutcome {
     /// Metrics on the test rows, through the file and engine that serve.
     pub evaluation: Evaluation,
     /// The learning curve.
-    pub curve: Vec<Epoch>,
+    pub curve: Curve,
     /// The comparisons of the model's forms.
     pub parity: Parity,
     /// Which file is served, and why.
@@ -191,7 +190,7 @@ impl Run<'_> {
         mut model: Model,
         rows: &Rows,
         tell: &mut Listener<'_>,
-    ) -> Result<(Model, Vec<Epoch>), TrainError> {
+    ) -> Result<(Model, Curve), TrainError> {
         let spec = self.request.spec;
         let split = split_frozen(&model)?;
         let (mut graph, names) = match &split {
@@ -224,8 +223,9 @@ impl Run<'_> {
         Driver::new().edit(&mut graph, &AddLoss { label_smoothing: spec.train.label_smoothing as f32 })?;
         let parameters: usize =
             graph.graph.initializers().filter(|(_, i)| i.trainable).map(|(_, i)| i.tensor.len()).sum();
+        let (device, name) = device::choose(spec.train.device)?;
         let message = format!(
-            "{} on {} rows, {parameters} trainable parameters, on the CPU",
+            "{} on {} rows, {parameters} trainable parameters, on {name}",
             spec.train.method,
             train.len()
         );
@@ -238,7 +238,7 @@ impl Run<'_> {
             pad_id: self.pad_id,
         };
         let curve =
-            with_threads(spec.train.threads, || fit(&mut graph, &material, &spec.train, &Device::Cpu, tell))?;
+            with_threads(spec.train.threads, || fit(&mut graph, &material, &spec.train, &device, tell))?;
         copy_trained(&graph, &mut model)?;
         Ok((model, curve))
     }

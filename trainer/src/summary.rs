@@ -2,7 +2,7 @@
 
 use crate::data::LoadedData;
 use crate::evaluation::Evaluation;
-use crate::event::Epoch;
+use crate::event::Curve;
 use crate::export::{Choice, Parity};
 use crate::report;
 use refit_artifact::{Manifest, Precision, SCHEMA_VERSION, Serving, files};
@@ -22,7 +22,7 @@ pub struct Summary<'a> {
     /// The engine that serves.
     pub engine: &'static str,
     /// The learning curve.
-    pub curve: &'a [Epoch],
+    pub curve: &'a Curve,
     /// The comparisons of the model's forms.
     pub parity: &'a Parity,
     /// Which file is served, and why.
@@ -145,14 +145,18 @@ pub fn report(summary: &Summary<'_>, evaluation: &Evaluation) -> String {
 }
 
 fn learning_curve(summary: &Summary<'_>) -> report::LearningCurve {
-    let point = |value: fn(&Epoch) -> f64| {
-        summary.curve.iter().map(|epoch| (epoch.epoch as u64, value(epoch))).collect()
+    /// Points that the eye can follow; the loss between two of them is averaged.
+    const POINTS: usize = 60;
+    let Curve { losses, epochs } = summary.curve;
+    let width = losses.len().div_ceil(POINTS).max(1);
+    let mean = |(index, part): (usize, &[f64])| {
+        ((index * width + part.len()) as u64, part.iter().sum::<f64>() / part.len() as f64)
     };
     report::LearningCurve {
         metric: summary.spec.train.early_stopping.metric.to_string(),
-        train_loss: point(|epoch| epoch.train_loss),
-        validation: point(|epoch| epoch.metric),
-        best_step: summary.curve.iter().rev().find(|epoch| epoch.best).map(|epoch| epoch.epoch as u64),
+        train_loss: losses.chunks(width).enumerate().map(mean).collect(),
+        validation: epochs.iter().map(|epoch| (epoch.steps as u64, epoch.metric)).collect(),
+        best_step: epochs.iter().rev().find(|epoch| epoch.best).map(|epoch| epoch.steps as u64),
     }
 }
 

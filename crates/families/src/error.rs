@@ -37,6 +37,9 @@ pub enum FamilyError {
     #[error("{path} cannot be used as a text encoder: {what}", path = path.display())]
     NotAnEncoder { path: PathBuf, what: String },
 
+    #[error("{path} uses operators that are not supported: {places}", path = path.display())]
+    Unsupported { path: PathBuf, places: String },
+
     #[error("{path} cannot be read as an ONNX model", path = path.display())]
     Onnx { path: PathBuf, source: GraphError },
 

@@ -35,7 +35,11 @@ pub(crate) fn load(path: &Path) -> Result<Base, FamilyError> {
 
     let inputs = find_inputs(&mut model.graph).map_err(refuse)?;
     canonicalize(&mut model).map_err(|source| FamilyError::Canonicalize { path: path.to_owned(), source })?;
-    let hidden = find_hidden_state(&model.graph).map_err(refuse)?;
+    // Behind an operator that is not supported no shape is known, so that is what has to be said first.
+    let hidden = find_hidden_state(&model.graph).map_err(|what| match refit_ops::unsupported(&model) {
+        places if places.is_empty() => refuse(what),
+        places => FamilyError::Unsupported { path: path.to_owned(), places: places.join(", ") },
+    })?;
     let hidden_size = last_dimension(&model.graph, hidden)
         .ok_or_else(|| refuse("the length of its hidden vectors is not fixed".to_owned()))?;
     keep_encoder(&mut model, &inputs, hidden)?;

@@ -46,6 +46,14 @@ pub fn infer_facts(model: &mut Model) -> Result<(), OpError> {
     Ok(())
 }
 
+/// Every node whose operator is not in [`crate::find`]'s table, named with its place.
+pub fn unsupported(model: &Model) -> Vec<String> {
+    let graph = &model.graph;
+    let unknown =
+        graph.nodes().filter(|(_, node)| crate::find(&node.op, opset_of(model, &node.op.domain)).is_none());
+    unknown.map(|(id, _)| graph.describe(id)).collect()
+}
+
 /// The version of a domain's operator set in a model; refit's own operators have one version.
 pub fn opset_of(model: &Model, domain: &str) -> i64 {
     match domain {

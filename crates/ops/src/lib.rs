@@ -20,7 +20,7 @@ mod shapes;
 pub use convert::{storage_dtype, to_device, to_host, to_host_as};
 pub use error::OpError;
 pub use evaluate::evaluate;
-pub use infer::{infer_facts, opset_of};
+pub use infer::{infer_facts, opset_of, unsupported};
 pub use operator::{Backward, Element, Known, Operator, Reads, Site};
 pub use problem::Problem;
 

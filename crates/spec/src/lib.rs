@@ -47,6 +47,6 @@ pub use refit::{GateSpec, RawGate, RawRefit, RefitSpec, Start};
 pub use serve::{CanarySpec, EngineChoice, RawCanary, RawServe, ServeSpec};
 pub use source::{Member, Source};
 pub use spec::Spec;
-pub use train::{Batch, EarlyStopping, RawEarlyStopping, RawTrain, Schedule, TrainSpec};
+pub use train::{Batch, DeviceChoice, EarlyStopping, RawEarlyStopping, RawTrain, Schedule, TrainSpec};
 pub use trigger::Trigger;
 pub use written::nearest;

@@ -40,6 +40,8 @@ section! {
         seed: "count" = "7",
         /// Threads to compute with.
         threads: "count" = "(one per core)",
+        /// What computes: `"auto"` takes the first GPU where this build has CUDA and the machine a GPU.
+        device: "`\"auto\"`, `\"cpu\"` or `\"cuda\"`" = "\"auto\"",
     }
 }
 
@@ -52,6 +54,18 @@ section! {
         patience: "count" = "2",
     }
 }
+
+/// What computes the training step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A GPU where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first GPU, or nothing.
+    Cuda,
+}
+words!(DeviceChoice { Auto = "auto", Cpu = "cpu", Cuda = "cuda" });
 
 /// `[train]`, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +100,8 @@ pub struct TrainSpec {
     pub seed: u64,
     /// Threads to compute with; none means one per core.
     pub threads: Option<usize>,
+    /// What computes.
+    pub device: DeviceChoice,
 }
 
 /// How large a step is.
@@ -149,6 +165,7 @@ impl Section for TrainSpec {
             label_smoothing: r.number("label_smoothing", &raw.label_smoothing, 0.0..=0.9).unwrap_or(0.0),
             seed: r.count("seed", &raw.seed, 0..=i64::MAX as u64).unwrap_or(7),
             threads: r.count("threads", &raw.threads, 1..=4096).map(|threads| threads as usize),
+            device: r.parsed("device", &raw.device).unwrap_or(DeviceChoice::Auto),
         })
     }
 
@@ -172,6 +189,7 @@ impl Section for TrainSpec {
             .value("label_smoothing", self.label_smoothing)
             .value("seed", self.seed as i64)
             .optional_value("threads", self.threads.map(|threads| threads as i64))
+            .text("device", self.device)
             .section("early_stopping", &self.early_stopping)
     }
 }
