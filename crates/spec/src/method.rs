@@ -21,7 +21,8 @@ pub enum Method {
         rank: usize,
         /// The update is scaled by alpha / rank.
         alpha: f64,
-        /// Which linear layers, by the last part of their name.
+        /// Which linear layers, by a part of their name. None: those that make queries and values, whatever
+        /// the model calls them.
         targets: Vec<String>,
     },
 }
@@ -46,8 +47,7 @@ impl FromStr for Method {
             "lora" => {
                 let rank = arguments.count("rank")?.unwrap_or(8);
                 let alpha = arguments.number("alpha")?.unwrap_or(2.0 * rank as f64);
-                let targets =
-                    arguments.names("targets").unwrap_or_else(|| vec!["query".into(), "value".into()]);
+                let targets = arguments.names("targets").unwrap_or_default();
                 Self::Lora { rank, alpha, targets }
             }
             other => return Err(one_of(other, &["full", "partial", "feature-extraction", "lora"])),
@@ -63,6 +63,9 @@ impl fmt::Display for Method {
             Self::Full => f.write_str("full"),
             Self::Partial { last_layers } => write!(f, "partial(last_layers = {last_layers})"),
             Self::FeatureExtraction => f.write_str("feature-extraction"),
+            Self::Lora { rank, alpha, targets } if targets.is_empty() => {
+                write!(f, "lora(rank = {rank}, alpha = {alpha})")
+            }
             Self::Lora { rank, alpha, targets } => {
                 write!(f, "lora(rank = {rank}, alpha = {alpha}, targets = {})", targets.join("+"))
             }

@@ -8,7 +8,7 @@ use crate::spec::{Section, TableBuilder};
 section! {
     /// How it is trained.
     RawTrain at "train" {
-        /// What is trained: `"full"`, `"partial(last_layers = 2)"`, `"feature-extraction"` or `"lora(rank = 8, alpha = 16, targets = query+value)"`. What is frozen is computed once per example.
+        /// What is trained: `"full"`, `"partial(last_layers = 2)"`, `"feature-extraction"` or `"lora(rank = 8, alpha = 16)"`, which adapts the projections of queries and values unless `targets = query+dense` names other layers. What is frozen is computed once per example.
         method: "method" = "\"full\"",
         /// Passes over the training rows.
         epochs: "count" = "3",

@@ -87,7 +87,7 @@ fn methods() {
         ("full", Method::Full),
         ("feature-extraction", Method::FeatureExtraction),
         ("partial(last_layers = 2)", Method::Partial { last_layers: 2 }),
-        ("lora(rank = 8)", lora(8, 16.0, &["query", "value"])),
+        ("lora(rank = 8)", lora(8, 16.0, &[])),
         ("lora( rank=4,alpha=8, targets=query+key )", lora(4, 8.0, &["query", "key"])),
     ] {
         assert_eq!(text.parse::<Method>().as_ref(), Ok(&method), "{text}");
