@@ -82,6 +82,20 @@ impl Reference {
         })
     }
 
+    /// The batch with its padding made of another id.
+    fn padded_with(&self, id: i64) -> Tensors {
+        let masks = self.rows("attention_mask").concat();
+        let replace = |(token, kept): (i64, &i64)| if *kept == 1 { token } else { id };
+        self.changed(|rows, name| match name {
+            "input_ids" => {
+                let length = rows[0].len();
+                let ids: Vec<i64> = rows.concat().into_iter().zip(&masks).map(replace).collect();
+                ids.chunks(length).map(<[i64]>::to_vec).collect()
+            }
+            _ => rows,
+        })
+    }
+
     fn changed(&self, change: impl Fn(Vec<Vec<i64>>, &str) -> Vec<Vec<i64>>) -> Tensors {
         ["input_ids", "attention_mask", "token_type_ids"]
             .into_iter()
@@ -143,6 +157,27 @@ fn a_text_is_the_same_alone_and_in_any_batch() {
             .collect();
         reference.compare(&alone, 0, "alone");
         reference.compare(&hidden(&model, &reference.padded(0, 3)), 0, "with more padding");
+        reference.compare(&hidden(&model, &reference.padded_with(7)), 0, "with other padding");
+    }
+}
+
+#[test]
+fn the_longest_text_fits_and_no_longer_one() {
+    for family in FAMILIES {
+        let base = tiny(family);
+        let program = Program::compile(&base.model, &[HIDDEN_STATE], &Device::Cpu).unwrap();
+        let run = |length: usize| {
+            let ones = Tensor::ones((1, length), candle_core::DType::I64, &Device::Cpu).unwrap();
+            let input = |name: &str| match name {
+                "input_ids" => (&ones + &ones).unwrap(),
+                "attention_mask" => ones.clone(),
+                _ => ones.zeros_like().unwrap(),
+            };
+            let names = input_names(&base.model).into_iter();
+            program.forward(&names.map(|name| (name.to_owned(), input(name))).collect(), Mode::Eval)
+        };
+        assert!(run(base.max_length).is_ok(), "{family}");
+        assert!(run(base.max_length + 1).is_err(), "{family}");
     }
 }
 
