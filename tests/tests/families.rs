@@ -37,7 +37,7 @@ fn onnx_runtime() -> &'static OnnxRuntime {
     })
 }
 
-/// Token ids of eight sentences and what transformers makes of them (tests/reference/bert_logits.py real).
+/// Token ids of eight sentences and what transformers makes of them (tests/reference/families.py real).
 struct Reference(Value);
 
 impl Reference {

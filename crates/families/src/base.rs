@@ -18,7 +18,7 @@ pub struct Base {
     pub pooling: Pooling,
     /// Most tokens that a text may have, special tokens included.
     pub max_length: usize,
-    /// `bert`, or `onnx` for a file made elsewhere.
+    /// `model_type` of its configuration, or `onnx` for a file made elsewhere.
     pub family: String,
     /// Keys of `config.json` that this family does not know and did not read.
     pub ignored_settings: Vec<String>,

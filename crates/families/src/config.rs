@@ -15,7 +15,7 @@ pub(crate) struct Config {
 }
 
 /// Keys that say nothing about the encoder's graph.
-const IRRELEVANT: [&str; 24] = [
+const IRRELEVANT: [&str; 32] = [
     "_name_or_path",
     "architectures",
     "bos_token_id",
@@ -29,6 +29,7 @@ const IRRELEVANT: [&str; 24] = [
     "label2id",
     "output_attentions",
     "output_hidden_states",
+    "output_past",
     "pad_token_id",
     "pooler_fc_size",
     "pooler_num_attention_heads",
@@ -36,6 +37,13 @@ const IRRELEVANT: [&str; 24] = [
     "pooler_size_per_head",
     "pooler_type",
     "problem_type",
+    "qa_dropout",
+    "seq_classif_dropout",
+    "summary_activation",
+    "summary_last_dropout",
+    "summary_type",
+    "summary_use_proj",
+    "tie_weights_",
     "tie_word_embeddings",
     "torch_dtype",
     "transformers_version",

@@ -4,16 +4,22 @@
 //! `.onnx` file made elsewhere and gives a [`Base`]: the encoder in refit's canonical operators, its
 //! parameters under the names that its authors gave them, mapped from the file and never copied.
 //!
-//! One file a family ([`bert`](self)); a new one is a file and an entry in `FAMILIES`.
+//! One file a family; a new one is a file and an entry in `FAMILIES`. What encoders of BERT's kind share is
+//! in `transformer`.
 
 mod base;
 mod bert;
 mod config;
+mod distilbert;
+mod electra;
 mod error;
 mod mapped;
+mod mpnet;
 mod onnx_file;
+mod roberta;
 mod settings;
 mod transfer;
+mod transformer;
 mod weights;
 
 pub use base::{Base, Pooling};
@@ -30,8 +36,8 @@ pub const HIDDEN_STATE: &str = "last_hidden_state";
 
 /// A family of models that comes as a Hugging Face folder.
 struct Family {
-    /// `model_type` in `config.json`.
-    name: &'static str,
+    /// `model_type` in `config.json`: several where models differ in nothing but their name.
+    names: &'static [&'static str],
     /// Builds the encoder from the folder's configuration and weights.
     build: fn(&Config, weights::Weights) -> Result<Encoder, FamilyError>,
 }
@@ -41,13 +47,14 @@ struct Encoder {
     model: Model,
     hidden_size: usize,
     num_layers: usize,
-    /// Rows of the position table.
-    max_positions: usize,
+    /// Most tokens that its positions are enough for.
+    max_length: usize,
     /// What this family was pretrained to pool by.
     pooling: Pooling,
 }
 
-const FAMILIES: [Family; 1] = [bert::FAMILY];
+const FAMILIES: [Family; 5] =
+    [bert::FAMILY, distilbert::FAMILY, electra::FAMILY, mpnet::FAMILY, roberta::FAMILY];
 
 /// Loads a pretrained encoder: the folder of a Hugging Face model, or an `.onnx` file.
 ///
@@ -69,13 +76,14 @@ pub fn load(path: &Path) -> Result<Base, FamilyError> {
 fn load_folder(folder: &Path) -> Result<Base, FamilyError> {
     let config = Config::read(&folder.join("config.json"))?;
     let model_type: String = config.required("model_type")?;
-    let family = FAMILIES.iter().find(|family| family.name == model_type).ok_or_else(|| {
-        FamilyError::UnknownFamily {
-            path: config.path().to_owned(),
-            family: model_type.clone(),
-            supported: FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", "),
-        }
-    })?;
+    let family =
+        FAMILIES.iter().find(|family| family.names.contains(&model_type.as_str())).ok_or_else(|| {
+            FamilyError::UnknownFamily {
+                path: config.path().to_owned(),
+                family: model_type.clone(),
+                supported: FAMILIES.map(|family| family.names.join(", ")).join(", "),
+            }
+        })?;
     let weights = weights::Weights::open(&folder.join("model.safetensors"))?;
     let encoder = (family.build)(&config, weights)?;
     Ok(Base {
@@ -84,9 +92,8 @@ fn load_folder(folder: &Path) -> Result<Base, FamilyError> {
         hidden_size: encoder.hidden_size,
         num_layers: encoder.num_layers,
         pooling: settings::pooling(folder)?.unwrap_or(encoder.pooling),
-        max_length: settings::max_length(folder)?
-            .map_or(encoder.max_positions, |m| m.min(encoder.max_positions)),
-        family: family.name.to_owned(),
+        max_length: settings::max_length(folder)?.map_or(encoder.max_length, |m| m.min(encoder.max_length)),
+        family: model_type,
         ignored_settings: config.unread(),
     })
 }

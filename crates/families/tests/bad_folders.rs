@@ -9,14 +9,19 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A copy of the tiny BERT to damage.
+/// A copy of a tiny model to damage.
 struct Folder(TempDir);
 
 impl Folder {
+    /// BERT.
     fn new() -> Self {
+        Self::of("bert")
+    }
+
+    fn of(family: &str) -> Self {
         let folder = Self(TempDir::new().unwrap());
         for file in ["config.json", "model.safetensors"] {
-            fs::copy(source().join(file), folder.path(file)).unwrap();
+            fs::copy(source(family).join(file), folder.path(file)).unwrap();
         }
         folder
     }
@@ -54,8 +59,8 @@ impl Folder {
     }
 }
 
-fn source() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tiny-bert"))
+fn source(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(format!("tiny-{family}"))
 }
 
 #[track_caller]
@@ -107,7 +112,8 @@ fn unknown_settings_are_reported_and_do_no_harm() {
 fn an_unknown_family_names_the_supported_ones() {
     let folder = Folder::new();
     folder.configure(|config| config["model_type"] = json!("mamba"));
-    says(&folder.message(), &["\"mamba\" is not supported", "supported: bert"]);
+    let supported = "supported: bert, distilbert, electra, mpnet, roberta, xlm-roberta, camembert";
+    says(&folder.message(), &["\"mamba\" is not supported", supported]);
 }
 
 #[test]
@@ -185,11 +191,82 @@ fn tensors_that_are_missing_left_over_or_of_another_shape_are_all_named() {
 }
 
 #[test]
+fn each_family_refuses_what_makes_another_graph() {
+    for (family, key, value, says_so) in [
+        ("distilbert", "n_heads", json!(5), "a divisor of dim (16)"),
+        ("distilbert", "activation", json!("relu"), "\"gelu\""),
+        ("distilbert", "n_layers", json!(0), "a whole number"),
+        ("distilbert", "dropout", json!(1), "at least 0 and below 1"),
+        ("electra", "embedding_size", json!(0), "a whole number"),
+        ("electra", "is_decoder", json!(true), "only encoders"),
+        ("mpnet", "relative_attention_num_buckets", json!(64), "must be 32"),
+        ("mpnet", "max_position_embeddings", json!(2), "above 2: "),
+        ("roberta", "position_embedding_type", json!("relative_key_query"), "\"absolute\""),
+        ("roberta", "pad_token_id", json!(40), "below vocab_size (40)"),
+        ("roberta", "pad_token_id", json!(-1), "pad_token_id"),
+        ("roberta", "max_position_embeddings", json!(2), "above 2: "),
+    ] {
+        let folder = Folder::of(family);
+        folder.configure(|config| config[key] = value);
+        says(&folder.message(), &["config.json", key, says_so]);
+    }
+}
+
+#[test]
+fn each_family_names_what_is_missing_and_what_is_left_over() {
+    for (family, from, to) in [
+        ("distilbert", "transformer.layer.1.ffn.lin2.bias", "transformer.layer.1.ffn.lin3.bias"),
+        ("electra", "embeddings_project.weight", "embeddings_project.weighs"),
+        ("mpnet", "encoder.relative_attention_bias.weight", "encoder.relative_attention_bias.height"),
+        ("roberta", "embeddings.token_type_embeddings.weight", "embeddings.token_kind_embeddings.weight"),
+    ] {
+        let folder = Folder::of(family);
+        folder.weights(|file| with_header(file, |header| header.replace(from, to)));
+        let (missing, left) =
+            (format!("missing: \"{from}\""), format!("not part of this architecture: \"{to}\""));
+        says(&folder.message(), &[&missing, &left]);
+    }
+}
+
+#[test]
+fn a_generator_is_no_discriminator() {
+    let folder = Folder::of("electra");
+    let rename = |header: String| header.replace("discriminator_predictions", "generator_predictions");
+    folder.weights(|file| with_header(file, rename));
+    says(&folder.message(), &["not part of this architecture: \"generator_predictions.dense.bias\""]);
+}
+
+#[test]
 fn names_with_and_without_their_prefix_are_the_same() {
-    let folder = Folder::new();
-    folder.weights(|file| with_header(file, |header| header.replace("\"bert.", "\"")));
-    let without = folder.load().unwrap().model;
-    assert_eq!(without, load(source()).unwrap().model);
+    for family in ["bert", "distilbert", "electra", "roberta"] {
+        let folder = Folder::of(family);
+        let prefixed = format!("\"{family}.");
+        folder.weights(|file| {
+            with_header(file, |header| {
+                assert!(header.contains(&prefixed));
+                header.replace(&prefixed, "\"")
+            })
+        });
+        let without = folder.load().unwrap().model;
+        assert_eq!(without, load(&source(family)).unwrap().model, "{family}");
+    }
+    let folder = Folder::of("mpnet");
+    let prefix = |header: String| {
+        header.replace("\"embeddings.", "\"mpnet.embeddings.").replace("\"encoder.", "\"mpnet.encoder.")
+    };
+    folder.weights(|file| with_header(file, prefix));
+    assert_eq!(folder.load().unwrap().model, load(&source("mpnet")).unwrap().model);
+}
+
+#[test]
+fn models_that_differ_in_nothing_but_their_name() {
+    for name in ["xlm-roberta", "camembert"] {
+        let folder = Folder::of("roberta");
+        folder.configure(|config| config["model_type"] = json!(name));
+        let base = folder.load().unwrap();
+        assert_eq!(base.family, name);
+        assert_eq!(base.model, load(&source("roberta")).unwrap().model);
+    }
 }
 
 #[test]

@@ -39,9 +39,11 @@ pub struct Inputs<'a> {
     pub key: &'a [f32],
     pub value: &'a [f32],
     pub mask: Option<Mask<'a>>,
+    /// [heads, queries, keys], the same for the whole batch.
+    pub bias: Option<&'a [f32]>,
 }
 
-/// `softmax(scale * Q K^T + mask) V`, [batch, queries, heads * width].
+/// `softmax(scale * Q K^T + bias + mask) V`, [batch, queries, heads * width].
 pub fn forward(inputs: Inputs, sizes: Sizes) -> Vec<f32> {
     let mut output = unwritten(sizes.batch * sizes.queries * sizes.heads * sizes.width);
     let target = Shared(output.as_mut_ptr());
@@ -67,33 +69,90 @@ pub struct Gradients {
 
 /// The reverse rule of [`forward`].
 pub fn backward(inputs: Inputs, gradient: &[f32], sizes: Sizes) -> Gradients {
-    let mut gradients = Gradients {
-        query: unwritten(inputs.query.len()),
-        key: unwritten(inputs.key.len()),
-        value: unwritten(inputs.value.len()),
-    };
-    let (dq, dk, dv) = (
-        Shared(gradients.query.as_mut_ptr()),
-        Shared(gradients.key.as_mut_ptr()),
-        Shared(gradients.value.as_mut_ptr()),
-    );
-    let (rows, columns, stride) = (sizes.queries, sizes.keys, sizes.hidden());
-    let scores = || (unwritten(rows * columns), unwritten(rows * columns));
-    (0..sizes.batch * sizes.heads).into_par_iter().for_each_init(scores, |(p, dp), index| {
-        let head = Head::new(&inputs, sizes, index);
-        let dout = Matrix::strided(&gradient[head.query_offset..], [rows, sizes.width], [stride, 1]);
+    let mut gradients = Gradients::unwritten(&inputs);
+    let reverse = Reverse::new(inputs, gradient, sizes, &mut gradients);
+    let buffers = || reverse.buffers();
+    (0..sizes.batch * sizes.heads)
+        .into_par_iter()
+        .for_each_init(buffers, |(p, dscores), index| reverse.head(index, p, dscores));
+    gradients
+}
+
+/// [`backward`] and the gradient of the bias. Examples follow one another, since they share it: only heads
+/// run in parallel.
+pub fn backward_with_bias(inputs: Inputs, gradient: &[f32], sizes: Sizes) -> (Gradients, Vec<f32>) {
+    let mut gradients = Gradients::unwritten(&inputs);
+    let reverse = Reverse::new(inputs, gradient, sizes, &mut gradients);
+    let scores = sizes.queries * sizes.keys;
+    let mut bias = vec![0.0; sizes.heads * scores];
+    let buffers = || reverse.buffers();
+    bias.par_chunks_mut(scores.max(1)).enumerate().for_each_init(buffers, |(p, dscores), (head, sum)| {
+        for example in 0..sizes.batch {
+            reverse.head(example * sizes.heads + head, p, dscores);
+            for (sum, dscore) in sum.iter_mut().zip(dscores.iter()) {
+                *sum += dscore;
+            }
+        }
+    });
+    (gradients, bias)
+}
+
+impl Gradients {
+    fn unwritten(inputs: &Inputs) -> Self {
+        Self {
+            query: unwritten(inputs.query.len()),
+            key: unwritten(inputs.key.len()),
+            value: unwritten(inputs.value.len()),
+        }
+    }
+}
+
+/// A reverse pass: what it reads and where its results go.
+struct Reverse<'a> {
+    inputs: Inputs<'a>,
+    gradient: &'a [f32],
+    sizes: Sizes,
+    query: Shared,
+    key: Shared,
+    value: Shared,
+}
+
+impl<'a> Reverse<'a> {
+    fn new(inputs: Inputs<'a>, gradient: &'a [f32], sizes: Sizes, results: &mut Gradients) -> Self {
+        Self {
+            inputs,
+            gradient,
+            sizes,
+            query: Shared(results.query.as_mut_ptr()),
+            key: Shared(results.key.as_mut_ptr()),
+            value: Shared(results.value.as_mut_ptr()),
+        }
+    }
+
+    /// Room for the probabilities of a head, and for the gradients of its scores.
+    fn buffers(&self) -> (Vec<f32>, Vec<f32>) {
+        let scores = self.sizes.queries * self.sizes.keys;
+        (unwritten(scores), unwritten(scores))
+    }
+
+    /// One head of one example; leaves the gradients of its scores in `dscores`.
+    fn head(&self, index: usize, p: &mut [f32], dscores: &mut [f32]) {
+        let sizes = self.sizes;
+        let (rows, columns, stride) = (sizes.queries, sizes.keys, sizes.hidden());
+        let head = Head::new(&self.inputs, sizes, index);
+        let dout = Matrix::strided(&self.gradient[head.query_offset..], [rows, sizes.width], [stride, 1]);
         // SAFETY: each (batch, head) writes blocks of its own.
         let block = |target: &Shared, at| unsafe { MatrixMut::shared(target.at(at), stride) };
         head.probabilities(p);
-        multiply(block(&dv, head.key_offset), Matrix::new(p, rows, columns).t(), dout, Product::SERIAL);
-        multiply(MatrixMut::new(dp, columns), dout, head.value.t(), Product::SERIAL);
-        softmax_backward(p, dp, columns);
+        let weights = Matrix::new(p, rows, columns);
+        multiply(block(&self.value, head.key_offset), weights.t(), dout, Product::SERIAL);
+        multiply(MatrixMut::new(dscores, columns), dout, head.value.t(), Product::SERIAL);
+        softmax_backward(p, dscores, columns);
         let scaled = Product { alpha: sizes.scale, ..Product::SERIAL };
-        let dscores = Matrix::new(dp, rows, columns);
-        multiply(block(&dq, head.query_offset), dscores, head.key, scaled);
-        multiply(block(&dk, head.key_offset), dscores.t(), head.query, scaled);
-    });
-    gradients
+        let dscores = Matrix::new(dscores, rows, columns);
+        multiply(block(&self.query, head.query_offset), dscores, head.key, scaled);
+        multiply(block(&self.key, head.key_offset), dscores.t(), head.query, scaled);
+    }
 }
 
 impl Sizes {
@@ -108,6 +167,7 @@ struct Head<'a> {
     key: Matrix<'a>,
     value: Matrix<'a>,
     mask: Option<(&'a [f32], usize)>,
+    bias: Option<&'a [f32]>,
     query_offset: usize,
     key_offset: usize,
     sizes: Sizes,
@@ -128,6 +188,7 @@ impl<'a> Head<'a> {
                 let [batch, heads, queries] = mask.strides;
                 (&mask.data[example * batch + head * heads..], queries)
             }),
+            bias: inputs.bias.map(|bias| &bias[head * sizes.queries * sizes.keys..]),
             query_offset,
             key_offset,
             sizes,
@@ -140,19 +201,20 @@ impl<'a> Head<'a> {
         multiply(MatrixMut::new(p, columns), self.query, self.key.t(), how);
         for (row, p) in p.chunks_exact_mut(columns.max(1)).enumerate() {
             let mask = self.mask.map(|(mask, stride)| &mask[row * stride..row * stride + columns]);
+            let bias = self.bias.map(|bias| &bias[row * columns..(row + 1) * columns]);
             dispatch(
                 #[inline(always)]
-                || softmax_row(p, mask),
+                || softmax_row(p, [bias, mask]),
             );
         }
     }
 }
 
 #[inline(always)]
-fn softmax_row(row: &mut [f32], mask: Option<&[f32]>) {
-    if let Some(mask) = mask {
-        for (x, &m) in row.iter_mut().zip(mask) {
-            *x += m;
+fn softmax_row(row: &mut [f32], added: [Option<&[f32]>; 2]) {
+    for added in added.into_iter().flatten() {
+        for (x, &a) in row.iter_mut().zip(added) {
+            *x += a;
         }
     }
     softmax(row);

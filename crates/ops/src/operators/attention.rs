@@ -1,9 +1,11 @@
-//! `refit.Attention(q, k, v, mask?)`: multi-head attention over [batch, sequence, heads * width]; the
-//! mask is added to the scores and broadcast to [batch, heads, queries, keys].
+//! `refit.Attention(q, k, v, mask?, bias?)`: multi-head attention over [batch, sequence, heads * width].
+//!
+//! Both are added to the scores: the mask, broadcast to [batch, heads, queries, keys], is a constant of the
+//! batch; the bias (relative positions), broadcast to [heads, queries, keys], can be trained.
 
 use crate::kernels::attention::{self, Inputs, Mask, Sizes};
 use crate::kernels::slices;
-use crate::shapes::{of_type, shaped};
+use crate::shapes::{broadcast_to, of_type, shaped, sum_to};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
 use candle_core::{D, Tensor};
 use refit_graph::{Fact, OpName};
@@ -29,20 +31,19 @@ impl Operator for Attention {
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let (q, k, v) = (site.required(inputs, 0)?, site.required(inputs, 1)?, site.required(inputs, 2)?);
         let sizes = sizes(site, q.dims(), k.dims(), v.dims())?;
-        let mask = inputs.get(3).and_then(Option::as_ref);
+        let added = Added::of(site, inputs, &sizes)?;
         if slices::is_cpu_f32(q) && slices::is_cpu_f32(k) && slices::is_cpu_f32(v) {
-            let y = with_slices(site, [q, k, v], mask, &sizes, |inputs| attention::forward(inputs, sizes))?;
+            let y = with_slices([q, k, v], &added, |inputs| attention::forward(inputs, sizes))?;
             return Ok(vec![Tensor::from_vec(y, q.dims(), q.device())?]);
         }
-        let p = probabilities(&sizes, q, k, mask)?;
+        let p = probabilities(&sizes, q, k, &added)?;
         Ok(vec![merge(&p.matmul(&heads(&sizes, v)?)?)?])
     }
 
     fn reads(&self, _site: &Site, wanted: &[bool]) -> Option<Reads> {
-        // A trained mask (a relative position bias) would need the gradient of the scores.
         match wanted.get(3) {
             Some(true) => None,
-            _ => Reads::inputs(&[0, 1, 2, 3]),
+            _ => Reads::inputs(&[0, 1, 2, 3, 4]),
         }
     }
 
@@ -51,22 +52,31 @@ impl Operator for Attention {
         let (q, k, v) = (input(0)?, input(1)?, input(2)?);
         let gradient = site.required(back.gradients, 0)?.contiguous()?;
         let sizes = sizes(site, q.dims(), k.dims(), v.dims())?;
-        let mask = back.inputs.get(3).and_then(Option::as_ref);
-        let made = if slices::is_cpu_f32(&gradient) && slices::is_cpu_f32(q) {
-            let made = with_slices(site, [q, k, v], mask, &sizes, |inputs| {
-                slices::with(&gradient, |gradient| attention::backward(inputs, gradient, sizes))
+        let added = Added::of(site, back.inputs, &sizes)?;
+        let (made, bias) = if slices::is_cpu_f32(&gradient) && slices::is_cpu_f32(q) {
+            let (made, bias) = with_slices([q, k, v], &added, |inputs| {
+                slices::with(&gradient, |gradient| match back.wants(4) {
+                    true => {
+                        let (made, bias) = attention::backward_with_bias(inputs, gradient, sizes);
+                        (made, Some(bias))
+                    }
+                    false => (attention::backward(inputs, gradient, sizes), None),
+                })
             })??;
-            [
+            let scores = (sizes.heads, sizes.queries, sizes.keys);
+            let bias = bias.map(|bias| Tensor::from_vec(bias, scores, q.device())).transpose()?;
+            let made = [
                 Tensor::from_vec(made.query, q.dims(), q.device())?,
                 Tensor::from_vec(made.key, k.dims(), k.device())?,
                 Tensor::from_vec(made.value, v.dims(), v.device())?,
-            ]
+            ];
+            (made, bias)
         } else {
-            on_device([q, k, v], mask, &gradient, &sizes)?
+            let (made, dscores) = on_device([q, k, v], &added, &gradient, &sizes)?;
+            (made, if back.wants(4) { Some(dscores.sum(0)?) } else { None })
         };
-        let mut gradients: Vec<Option<Tensor>> = made.into_iter().map(Some).collect();
-        gradients.push(None);
-        Ok(gradients)
+        let bias = bias.map(|bias| sum_to(&bias, &back.input_shapes[4])).transpose()?;
+        Ok(made.into_iter().map(Some).chain([None, bias]).collect())
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -80,7 +90,11 @@ impl Operator for Attention {
             qkv("padding", 2).floats(&[2, 1, 1, 5], &padding).float("scale", 0.3),
             qkv("a mask of its own for each score", 1).random(&[1, 2, 3, 5]),
             qkv("one column of mask", 1).random(&[3, 1]),
+            qkv("a bias for each head", 2).absent().random(&[2, 3, 5]),
+            qkv("a bias beside padding", 2).floats(&[2, 1, 1, 5], &padding).random(&[1, 3, 5]),
+            qkv("one row of bias", 1).absent().random(&[5]),
             qkv("an empty batch", 0),
+            qkv("an empty batch with a bias", 0).absent().random(&[2, 3, 5]),
         ]
     }
 }
@@ -101,24 +115,52 @@ fn sizes(site: &Site, q: &[usize], k: &[usize], v: &[usize]) -> Result<Sizes, Op
     Ok(Sizes { batch: *batch, heads, queries: *queries, keys: *keys, width, scale })
 }
 
-fn with_slices<R>(
-    site: &Site,
-    tensors: [&Tensor; 3],
-    mask: Option<&Tensor>,
-    sizes: &Sizes,
-    f: impl FnOnce(Inputs) -> R,
-) -> Result<R, OpError> {
-    let [q, k, v] = [tensors[0].contiguous()?, tensors[1].contiguous()?, tensors[2].contiguous()?];
-    let mask = mask.map(|mask| expand_keys(site, mask, sizes)).transpose()?;
-    let run = |mask: Option<Mask>| {
-        slices::with(&q, |query| {
-            slices::with(&k, |key| slices::with(&v, |value| f(Inputs { query, key, value, mask })))
+/// What is added to the scores, as the kernels take it.
+struct Added {
+    /// With its strides over batch, heads and queries.
+    mask: Option<(Tensor, [usize; 3])>,
+    /// [heads, queries, keys].
+    bias: Option<Tensor>,
+}
+
+impl Added {
+    fn of(site: &Site, inputs: &[Option<Tensor>], sizes: &Sizes) -> Result<Self, OpError> {
+        let input = |index: usize| inputs.get(index).and_then(Option::as_ref);
+        Ok(Self {
+            mask: input(3).map(|mask| expand_keys(site, mask, sizes)).transpose()?,
+            bias: input(4).map(|bias| expand_bias(site, bias, sizes)).transpose()?,
         })
+    }
+}
+
+fn with_slices<R>(tensors: [&Tensor; 3], added: &Added, f: impl FnOnce(Inputs) -> R) -> Result<R, OpError> {
+    let [q, k, v] = [tensors[0].contiguous()?, tensors[1].contiguous()?, tensors[2].contiguous()?];
+    let run = |mask: Option<Mask>, bias: Option<&[f32]>| {
+        let with_keys = |query: &[f32], key: &[f32]| {
+            slices::with(&v, |value| f(Inputs { query, key, value, mask, bias }))
+        };
+        slices::with(&q, |query| slices::with(&k, |key| with_keys(query, key)).flatten()).flatten()
     };
-    Ok(match &mask {
-        Some((mask, strides)) => slices::with(mask, |data| run(Some(Mask { data, strides: *strides })))????,
-        None => run(None)???,
+    let masked = |bias: Option<&[f32]>| match &added.mask {
+        Some((mask, strides)) => {
+            slices::with(mask, |data| run(Some(Mask { data, strides: *strides }), bias)).flatten()
+        }
+        None => run(None, bias),
+    };
+    Ok(match &added.bias {
+        Some(bias) => slices::with(bias, |bias| masked(Some(bias))).flatten()?,
+        None => masked(None)?,
     })
+}
+
+fn expand_bias(site: &Site, bias: &Tensor, sizes: &Sizes) -> Result<Tensor, OpError> {
+    let full = [sizes.heads, sizes.queries, sizes.keys];
+    let fits = bias.rank() <= 3
+        && bias.dims().iter().rev().zip(full.iter().rev()).all(|(bias, full)| *bias == 1 || bias == full);
+    if !fits {
+        return Err(site.refuse(format!("a bias of {:?} cannot be broadcast to {full:?}", bias.dims())));
+    }
+    Ok(broadcast_to(bias, &full)?.contiguous()?)
 }
 
 /// The mask with its keys contiguous, and its strides over batch, heads and queries.
@@ -152,35 +194,33 @@ fn merge(x: &Tensor) -> candle_core::Result<Tensor> {
     x.transpose(1, 2)?.reshape((batch, sequence, heads * width))
 }
 
-fn probabilities(
-    sizes: &Sizes,
-    q: &Tensor,
-    k: &Tensor,
-    mask: Option<&Tensor>,
-) -> candle_core::Result<Tensor> {
+fn probabilities(sizes: &Sizes, q: &Tensor, k: &Tensor, added: &Added) -> candle_core::Result<Tensor> {
     let keys = heads(sizes, k)?.transpose(2, 3)?.contiguous()?;
     let mut scores = (heads(sizes, q)?.matmul(&keys)? * f64::from(sizes.scale))?;
-    if let Some(mask) = mask {
-        scores = scores.broadcast_add(mask)?;
+    let mask = added.mask.as_ref().map(|(mask, _)| mask);
+    for added in [added.bias.as_ref(), mask].into_iter().flatten() {
+        scores = scores.broadcast_add(added)?;
     }
     let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
 }
 
+/// Gradients of queries, keys and values, and of the scores.
 fn on_device(
     [q, k, v]: [&Tensor; 3],
-    mask: Option<&Tensor>,
+    added: &Added,
     gradient: &Tensor,
     sizes: &Sizes,
-) -> Result<[Tensor; 3], OpError> {
-    let p = probabilities(sizes, q, k, mask)?;
+) -> Result<([Tensor; 3], Tensor), OpError> {
+    let p = probabilities(sizes, q, k, added)?;
     let flip = |t: &Tensor| t.transpose(2, 3)?.contiguous();
     let gradient = heads(sizes, gradient)?;
     let dv = flip(&p)?.matmul(&gradient)?;
     let dp = gradient.matmul(&flip(&heads(sizes, v)?)?)?;
     let along = (&p * &dp)?.sum_keepdim(D::Minus1)?;
-    let dscores = ((p * dp.broadcast_sub(&along)?)? * f64::from(sizes.scale))?;
-    let dq = dscores.matmul(&heads(sizes, k)?)?;
-    let dk = flip(&dscores)?.matmul(&heads(sizes, q)?)?;
-    Ok([merge(&dq)?, merge(&dk)?, merge(&dv)?])
+    let dscores = (p * dp.broadcast_sub(&along)?)?;
+    let scaled = (&dscores * f64::from(sizes.scale))?;
+    let dq = scaled.matmul(&heads(sizes, k)?)?;
+    let dk = flip(&scaled)?.matmul(&heads(sizes, q)?)?;
+    Ok(([merge(&dq)?, merge(&dk)?, merge(&dv)?], dscores))
 }

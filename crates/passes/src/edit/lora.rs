@@ -19,8 +19,9 @@ pub(super) const B: &str = ".lora_B.weight";
 /// End of the name of its factor.
 pub(super) const SCALE: &str = ".lora_scale";
 
-/// Modules that get an adapter when none are named, as in the paper.
-const DEFAULT_TARGETS: [&str; 2] = ["query", "value"];
+/// Modules that get an adapter when none are named, as in the paper: what BERT, DistilBERT and MPNet call the
+/// projections of queries and values.
+const DEFAULT_TARGETS: [&str; 6] = ["query", "value", "q_lin", "v_lin", "q", "v"];
 
 /// Adds adapters to linear layers.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +31,7 @@ pub struct Lora {
     /// Their products are scaled by `alpha / rank`.
     pub alpha: f32,
     /// Which linear layers: a part of the module's name between dots (`query`) or its end
-    /// (`output.dense`). Empty: `query` and `value`.
+    /// (`output.dense`). Empty: the projections of queries and values.
     pub targets: Vec<String>,
     /// Seed of A's first values.
     pub seed: u64,

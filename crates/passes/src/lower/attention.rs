@@ -1,9 +1,9 @@
 //! ```text
-//! refit.Attention(q, k, v, mask)  ->
+//! refit.Attention(q, k, v, mask, bias)  ->
 //!     Q   = Transpose(Reshape(q, [0, 0, H, D]), [0, 2, 1, 3])
 //!     K^T = Transpose(Reshape(k, [0, 0, H, D]), [0, 2, 3, 1])
 //!     V   = Transpose(Reshape(v, [0, 0, H, D]), [0, 2, 1, 3])
-//!     P   = Softmax(Add(Mul(MatMul(Q, K^T), scale), mask))
+//!     P   = Softmax(Add(Add(Mul(MatMul(Q, K^T), scale), bias), mask))
 //!     y   = Reshape(Transpose(MatMul(P, V), [0, 2, 1, 3]), [0, 0, H * D])
 //! ```
 //! Zeros in a `Reshape` copy batch and sequence, so both stay symbolic.
@@ -32,8 +32,10 @@ pub(super) fn lower(rewrite: &mut Rewrite, node: &Node) -> Option<()> {
     let value = by_head(2, "value", &[0, 2, 1, 3])?;
     let mut scores = rewrite.node(OpName::standard("MatMul"), &name("scores"), &[query, key], []);
     scores = rewrite.node(OpName::standard("Mul"), &name("scaled"), &[scores, scale], []);
-    if let Some(mask) = node.input(3) {
-        scores = rewrite.node(OpName::standard("Add"), &name("masked"), &[scores, mask], []);
+    for (index, part) in [(4, "biased"), (3, "masked")] {
+        if let Some(added) = node.input(index) {
+            scores = rewrite.node(OpName::standard("Add"), &name(part), &[scores, added], []);
+        }
     }
     let last = Attribute::Int(-1);
     let weights = rewrite.node(OpName::standard("Softmax"), &name("weights"), &[scores], [("axis", last)]);

@@ -81,10 +81,10 @@ fn canonical_operators_have_portable_forms() {
         check(&case(17, |e, x| {
             let w = e.weight("w", &[6, 6]);
             let q = e.refit("Linear", &[x, w], []);
-            let mask = e.weight("mask", &[2, 1, 1, 3]);
+            let (mask, bias) = (e.weight("mask", &[2, 1, 1, 3]), e.weight("bias", &[2, 3, 3]));
             let heads = ("num_heads", Attribute::Int(2));
             match scale {
-                None => e.refit("Attention", &[q, x, x, mask], [heads]),
+                None => e.refit("Attention", &[q, x, x, mask, bias], [heads]),
                 Some(scale) => e.refit("Attention", &[q, x, x], [heads, ("scale", Attribute::Float(scale))]),
             }
         }));
