@@ -170,6 +170,9 @@ pub struct ServeArguments {
     /// Address and port, in place of the spec's.
     #[arg(long)]
     pub address: Option<std::net::SocketAddr>,
+    /// Stop when standard input closes: the process that holds the other end is gone.
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 #[derive(Args)]
@@ -179,6 +182,9 @@ pub struct SchedulerArguments {
     /// An inference service whose metrics are read, one a replica [default: the spec's serve.address].
     #[arg(long)]
     pub inference: Vec<String>,
+    /// Stop when standard input closes: the process that holds the other end is gone.
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
 }
 
 #[derive(Args)]

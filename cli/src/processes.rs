@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 /// The longest wait before a service that died is started again.
@@ -27,16 +27,22 @@ impl Service {
         Self { name, arguments, log }
     }
 
-    fn start(&self) -> Result<Child> {
+    /// The process, and the pipe that tells it when this one is gone.
+    fn start(&self) -> Result<(Child, Option<ChildStdin>)> {
         let binary = std::env::current_exe().context("this program cannot find itself")?;
         let mut command = Command::new(binary);
-        command.arg(self.name).args(&self.arguments).kill_on_drop(true).stdin(Stdio::null());
+        command.arg(self.name).args(&self.arguments).arg("--with-parent");
+        command.kill_on_drop(true).stdin(Stdio::piped());
         if let Some(log) = &self.log {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
             let file = file.with_context(|| format!("{} cannot be written", log.display()))?;
             command.stdout(file.try_clone()?).stderr(file);
         }
-        command.spawn().with_context(|| format!("the {} service cannot be started", self.name))
+        let child = command.spawn();
+        let mut child = child.with_context(|| format!("the {} service cannot be started", self.name))?;
+        // Waiting for a child closes its standard input, unless it was taken.
+        let pipe = child.stdin.take();
+        Ok((child, pipe))
     }
 
     /// Keeps the service running until `stop` is told, then lets it drain.
@@ -47,7 +53,7 @@ impl Service {
         let mut pause = Duration::from_millis(250);
         loop {
             let started = Instant::now();
-            let mut child = self.start()?;
+            let (mut child, _pipe) = self.start()?;
             tokio::select! {
                 status = child.wait() => {
                     pause = if started.elapsed() > STEADY { Duration::from_millis(250) } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -61,6 +67,23 @@ impl Service {
             }
         }
     }
+}
+
+/// Done when this process is asked to stop or, with a parent, when that one is gone, however it ended.
+pub async fn stop_signal(with_parent: bool) {
+    let gone = async {
+        if !with_parent {
+            return std::future::pending().await;
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A read that waits cannot be cancelled, and a thread of its own keeps nobody from ending.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = tell.send(());
+        });
+        let _ = told.await;
+    };
+    tokio::select! { () = refit_inference::stop_signal() => {}, () = gone => {} }
 }
 
 /// Done when `stop` says so, or nobody can say so any more.

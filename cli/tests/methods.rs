@@ -78,6 +78,22 @@ fn feature_extraction() {
 
 #[test]
 #[ignore = "takes a minute and fetches a real model: cargo xtask test"]
+fn a_seed_reproduces_a_run_bit_for_bit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_csv(&folder.path().join("topics.csv"), &newsgroups(&TOPICS, 180));
+    let weights = |seed: u64, output: &str| {
+        write_spec(folder.path(), "full", &format!("seed = {seed}"));
+        let made = run(folder.path(), &["train", "refit.toml", "--output", output]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        std::fs::read(folder.path().join(output).join("model.float32.onnx")).expect("exported")
+    };
+    let first = weights(7, "first");
+    assert!(first == weights(7, "again"), "the same seed gives the same file");
+    assert!(first != weights(8, "other"), "another seed gives another model");
+}
+
+#[test]
+#[ignore = "takes a minute and fetches a real model: cargo xtask test"]
 fn what_is_frozen_is_computed_once() {
     let folder = tempfile::tempdir().expect("a folder");
     write_csv(&folder.path().join("topics.csv"), &newsgroups(&TOPICS, ROWS_OF_EACH));

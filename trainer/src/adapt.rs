@@ -54,7 +54,10 @@ pub fn adapt(
         None => driver.edit(&mut model, &head(labels.len(), Vec::new()))?,
         Some(champion) => {
             driver.edit(&mut model, &head(champion.labels.len(), Vec::new()))?;
-            let failed = |source| TrainError::Base { source_text: "of the champion".to_owned(), source };
+            let failed = |source| TrainError::Base {
+                source_text: "of the champion".to_owned(),
+                source: Box::new(source),
+            };
             copy_parameters(&champion.model, &mut model).map_err(failed)?;
             if champion.labels != labels {
                 let known = |label: &String| champion.labels.iter().position(|known| known == label);

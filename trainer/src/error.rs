@@ -9,7 +9,7 @@ pub enum TrainError {
     Data(#[from] crate::data::DataError),
 
     #[error("the base {source_text} cannot be used")]
-    Base { source_text: String, source: refit_families::FamilyError },
+    Base { source_text: String, source: Box<refit_families::FamilyError> },
 
     #[error("the model cannot be changed as asked")]
     Pass(#[from] refit_passes::PassError),

@@ -84,8 +84,7 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
     let champion = request.champion.map(|path| Champion::read(&Bundle::open(path)?)).transpose()?;
     let model = adapt(&base, champion.as_ref(), spec, data.labels.names())?;
     let tokenizer = tokenizer(spec, &base, request.cache, tell)?;
-    let settings =
-        TextSettings { max_length: spec.train.max_length.min(base.max_length), ..TextSettings::default() };
+    let settings = TextSettings { max_length: spec.train.max_length.min(base.max_length) };
     let preprocessor = TextPreprocessor::new(&tokenizer, settings.clone())?;
     let rows = Rows::encode(&data, &preprocessor)?;
     clock.lap("base");
@@ -297,8 +296,10 @@ fn load_data(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Load
 
 fn load_base(spec: &Spec, cache: &Path, tell: &mut Listener<'_>) -> Result<Base, TrainError> {
     let resolved = fetching(spec, cache, tell, |fetch| data::resolve(&spec.model.base, fetch))?;
-    refit_families::load(&resolved.path)
-        .map_err(|source| TrainError::Base { source_text: spec.model.base.to_string(), source })
+    refit_families::load(&resolved.path).map_err(|source| TrainError::Base {
+        source_text: spec.model.base.to_string(),
+        source: Box::new(source),
+    })
 }
 
 fn tokenizer(spec: &Spec, base: &Base, cache: &Path, tell: &mut Listener<'_>) -> Result<Vec<u8>, TrainError> {

@@ -2,8 +2,8 @@
 
 use crate::cli::SchedulerArguments;
 use crate::home::{Home, block_on};
+use crate::processes::stop_signal;
 use anyhow::{Context, Result};
-use refit_inference::stop_signal;
 use refit_scheduler::SchedulerConfig;
 use std::path::PathBuf;
 
@@ -15,5 +15,5 @@ pub fn run(arguments: &SchedulerArguments, cache: Option<PathBuf>) -> Result<()>
     if !arguments.inference.is_empty() {
         config.inference = arguments.inference.clone();
     }
-    block_on(async { Ok(refit_scheduler::run(config, stop_signal()).await?) })
+    block_on(async { Ok(refit_scheduler::run(config, stop_signal(arguments.with_parent)).await?) })
 }

@@ -2,8 +2,9 @@
 
 use crate::cli::ServeArguments;
 use crate::home::{Home, block_on};
+use crate::processes::stop_signal;
 use anyhow::Result;
-use refit_inference::{ServeConfig, Source, stop_signal};
+use refit_inference::{ServeConfig, Source};
 use std::path::PathBuf;
 
 pub fn run(arguments: &ServeArguments, cache: Option<PathBuf>) -> Result<()> {
@@ -20,5 +21,5 @@ pub fn run(arguments: &ServeArguments, cache: Option<PathBuf>) -> Result<()> {
     if let Some(address) = arguments.address {
         config.address = address;
     }
-    block_on(async { Ok(refit_inference::run(config, stop_signal()).await?) })
+    block_on(async { Ok(refit_inference::run(config, stop_signal(arguments.with_parent)).await?) })
 }

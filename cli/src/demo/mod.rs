@@ -114,11 +114,16 @@ async fn live(
         }
         Err(error) => Err(error),
     };
-    if told.is_ok() && arguments.stay {
+    if told.is_ok() {
+        let versions = folder.join("artifacts").join(home.model());
+        println!("reports: {}/*/report.html, logs: {}", versions.display(), folder.display());
+        let running = if arguments.stay { "until Ctrl-C" } else { "with --stay" };
         println!(
-            "running until Ctrl-C: answers at http://{}, console at http://{}",
+            "running {running}: answers at http://{}, console at http://{}",
             home.spec.serve.address, home.spec.refit.address
         );
+    }
+    if told.is_ok() && arguments.stay {
         tokio::select! {
             () = refit_inference::stop_signal() => {}
             () = go_on(&clients, world) => {}

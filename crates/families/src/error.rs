@@ -44,7 +44,7 @@ pub enum FamilyError {
     Onnx { path: PathBuf, source: GraphError },
 
     #[error("{path} cannot be brought into canonical form", path = path.display())]
-    Canonicalize { path: PathBuf, source: PassError },
+    Canonicalize { path: PathBuf, source: Box<PassError> },
 
     #[error("the graph of the encoder cannot be built")]
     Graph(#[from] GraphError),

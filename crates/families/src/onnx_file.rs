@@ -34,7 +34,8 @@ pub(crate) fn load(path: &Path) -> Result<Base, FamilyError> {
     let refuse = |what: String| FamilyError::NotAnEncoder { path: path.to_owned(), what };
 
     let inputs = find_inputs(&mut model.graph).map_err(refuse)?;
-    canonicalize(&mut model).map_err(|source| FamilyError::Canonicalize { path: path.to_owned(), source })?;
+    canonicalize(&mut model)
+        .map_err(|source| FamilyError::Canonicalize { path: path.to_owned(), source: Box::new(source) })?;
     // Behind an operator that is not supported no shape is known, so that is what has to be said first.
     let hidden = find_hidden_state(&model.graph).map_err(|what| match refit_ops::unsupported(&model) {
         places if places.is_empty() => refuse(what),

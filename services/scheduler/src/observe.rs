@@ -295,7 +295,8 @@ impl Observer {
         }
         let champion = deployment.champion.as_ref().map_or("", |champion| champion.version.as_str());
         let step = self.canary_step.as_ref().filter(|_| seen);
-        Ok(step.map(|step| canary::report(step, totals, self.config.model(), champion, judge)))
+        let ratio = self.config.canary_max_latency_ratio;
+        Ok(step.map(|step| canary::report(step, totals, self.config.model(), champion, ratio, judge)))
     }
 
     fn child(&self, phase: &PhaseRecord) -> Result<Child, SchedulerError> {

@@ -67,7 +67,7 @@ fn product_and_bias(rewrite: &Rewrite, node: &Node) -> Option<Found> {
         let product = product(rewrite, rewrite.producer(value)?)?;
         let columns = rewrite.constant(product.weight)?.shape()[1];
         let fits = rewrite.constant(bias)?.shape() == [columns] && rewrite.read_once(value);
-        fits.then(|| Found { bias: Some(bias), y, ..product })
+        fits.then_some(Found { bias: Some(bias), y, ..product })
     })
 }
 

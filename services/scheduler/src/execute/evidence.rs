@@ -144,6 +144,7 @@ pub(crate) fn canary(report: &CanaryReport) -> Value {
         "error_log_threshold": report.error_wealth.1,
         "latency_p95_ms": report.latency_p95_ms,
         "champion_latency_p95_ms": report.champion_latency_p95_ms,
+        "slower_p_value": report.slower_p_value,
         "judge": judge(&report.judge),
     })
 }

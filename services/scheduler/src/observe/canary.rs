@@ -1,6 +1,6 @@
 //! The canary beside the champion, over the canary's current step.
 
-use refit_stats::{EProcess, clopper_pearson_upper};
+use refit_stats::{EProcess, clopper_pearson_upper, fisher_exact_greater};
 
 use super::counters::Totals;
 use crate::plan::{CanaryReport, Judge};
@@ -9,6 +9,8 @@ use crate::plan::{CanaryReport, Judge};
 const ERROR_MARGIN: f64 = 0.005;
 /// Probability that a canary which fails no more often than the champion is ever taken back for failing.
 const ERROR_BUDGET: f64 = 0.01;
+
+const DURATION: &str = "refit_request_duration_seconds";
 
 /// Where the counters stood when the step began.
 #[derive(Debug)]
@@ -19,8 +21,16 @@ pub struct Step {
     pub start: Totals,
 }
 
-/// Compares canary and champion since the step began.
-pub fn report(step: &Step, totals: &Totals, model: &str, champion: &str, judge: Judge) -> CanaryReport {
+/// Compares canary and champion since the step began. A request counts as slow when it took more than `ratio` times
+/// the champion's 95th percentile.
+pub fn report(
+    step: &Step,
+    totals: &Totals,
+    model: &str,
+    champion: &str,
+    ratio: f64,
+    judge: Judge,
+) -> CanaryReport {
     let canary = [("model", model), ("version", step.of.0.as_str())];
     let champion = [("model", model), ("version", champion)];
     let count = |labels: &[(&str, &str)]| {
@@ -28,10 +38,15 @@ pub fn report(step: &Step, totals: &Totals, model: &str, champion: &str, judge: 
         let failed = totals.grown(&step.start, "refit_prediction_failures_total", labels);
         (answered + failed, failed)
     };
-    let latency = |labels: [(&str, &str); 2]| {
-        let labels = [labels[0], labels[1], ("phase", "total")];
-        totals.quantile(&step.start, "refit_request_duration_seconds", &labels, 0.95).map(|s| s * 1000.0)
+    let whole = |labels: [(&'static str, _); 2]| [labels[0], labels[1], ("phase", "total")];
+    let p95 =
+        |labels| totals.quantile(&step.start, DURATION, &whole(labels), 0.95).map(|seconds| seconds * 1000.0);
+    let champion_p95 = p95(champion);
+    let slow = |labels| {
+        let limit = champion_p95.map_or(f64::INFINITY, |champion| ratio * champion / 1000.0);
+        totals.above(&step.start, DURATION, &whole(labels), limit)
     };
+    let (slow_here, slow_there) = (slow(canary), slow(champion));
     let (requests, errors) = count(&canary);
     let (champion_requests, champion_errors) = count(&champion);
     CanaryReport {
@@ -40,8 +55,10 @@ pub fn report(step: &Step, totals: &Totals, model: &str, champion: &str, judge: 
         champion_requests,
         champion_errors,
         error_wealth: error_wealth(requests, errors, champion_requests, champion_errors),
-        latency_p95_ms: latency(canary),
-        champion_latency_p95_ms: latency(champion),
+        latency_p95_ms: p95(canary),
+        champion_latency_p95_ms: champion_p95,
+        slower_p_value: fisher_exact_greater(slow_here.0, slow_here.1, slow_there.0, slow_there.1)
+            .unwrap_or(1.0),
         judge,
     }
 }

@@ -83,14 +83,7 @@ impl Totals {
         labels: &[(&str, &str)],
         quantile: f64,
     ) -> Option<f64> {
-        let mut buckets: BTreeMap<String, f64> = BTreeMap::new();
-        let bucket_name = format!("{name}_bucket");
-        for (found, growth) in self.growth(earlier, &bucket_name, labels) {
-            *buckets.entry(found.get("le").cloned().unwrap_or_default()).or_default() += growth;
-        }
-        let mut buckets: Vec<(f64, f64)> =
-            buckets.into_iter().filter_map(|(le, count)| Some((bound(&le)?, count))).collect();
-        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let buckets = self.buckets(earlier, name, labels);
         let all = buckets.last()?.1;
         if all <= 0.0 {
             return None;
@@ -109,6 +102,28 @@ impl Totals {
             lower = (le, count);
         }
         None
+    }
+
+    /// How many observations of a histogram's growth since `earlier` lie above the first bound that is at least
+    /// `value`, and how many there are.
+    pub fn above(&self, earlier: &Totals, name: &str, labels: &[(&str, &str)], value: f64) -> (u64, u64) {
+        let buckets = self.buckets(earlier, name, labels);
+        let all = buckets.last().map_or(0.0, |bucket| bucket.1);
+        let below = buckets.iter().find(|bucket| bucket.0 >= value).map_or(0.0, |bucket| bucket.1);
+        ((all - below).max(0.0).round() as u64, all.max(0.0).round() as u64)
+    }
+
+    /// Upper bounds of a histogram, rising, with the growth of their cumulative counts since `earlier`.
+    fn buckets(&self, earlier: &Totals, name: &str, labels: &[(&str, &str)]) -> Vec<(f64, f64)> {
+        let mut buckets: BTreeMap<String, f64> = BTreeMap::new();
+        let bucket_name = format!("{name}_bucket");
+        for (found, growth) in self.growth(earlier, &bucket_name, labels) {
+            *buckets.entry(found.get("le").cloned().unwrap_or_default()).or_default() += growth;
+        }
+        let mut buckets: Vec<(f64, f64)> =
+            buckets.into_iter().filter_map(|(le, count)| Some((bound(&le)?, count))).collect();
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        buckets
     }
 }
 
@@ -158,6 +173,9 @@ mod tests {
         look(&mut counters, "a", &text(1050, 1100, 1100));
         let p95 = counters.totals().quantile(&start, "t", &[], 0.95).unwrap();
         assert!((p95 - 0.19).abs() < 1e-12, "{p95}");
+        for (value, above) in [(0.05, 50), (0.1, 50), (0.15, 0), (7.0, 0)] {
+            assert_eq!(counters.totals().above(&start, "t", &[], value), (above, 100), "{value}");
+        }
         look(&mut counters, "a", &text(1050, 1100, 1200));
         assert_eq!(counters.totals().quantile(&start, "t", &[], 0.95), Some(0.2));
     }

@@ -2,6 +2,9 @@
 
 use super::{Action, CanaryReport, Plan, State};
 
+/// Probability with which a canary that is not slower is taken back as slower, a step.
+const SLOWER_BUDGET: f64 = 0.005;
+
 pub(super) fn plan(state: &State, run: &str, version: &str, step: usize, plan: &mut Plan) {
     let run = run.to_owned();
     let version = version.to_owned();
@@ -62,12 +65,16 @@ fn worse(state: &State, report: &CanaryReport) -> Option<String> {
     }
     let ratio = state.policy.canary_max_latency_ratio;
     match (report.latency_p95_ms, report.champion_latency_p95_ms) {
-        // A percentile of a handful of requests says nothing, so latency is compared when the step is complete.
+        // The test is good for one look, so latency is judged when the step is complete.
         (Some(canary), Some(champion))
-            if report.requests >= state.policy.canary_min_requests && canary > ratio * champion =>
+            if report.requests >= state.policy.canary_min_requests
+                && canary > ratio * champion
+                && report.slower_p_value < SLOWER_BUDGET =>
         {
             Some(format!(
-                "the canary's latency (p95 {canary:.1} ms) is more than {ratio} times the champion's ({champion:.1} ms)"
+                "the canary's latency (p95 {canary:.1} ms) is more than {ratio} times the champion's ({champion:.1} ms), by \
+                 chance with a probability of {:.2e}",
+                report.slower_p_value
             ))
         }
         _ => None,

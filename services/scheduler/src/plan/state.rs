@@ -259,6 +259,9 @@ pub struct CanaryReport {
     pub latency_p95_ms: Option<f64>,
     /// 95th percentile of the champion's latency in the same time, in milliseconds.
     pub champion_latency_p95_ms: Option<f64>,
+    /// Fisher's exact p-value of "a larger share of the canary's requests is slow": more than the tolerated ratio
+    /// times the champion's 95th percentile.
+    pub slower_p_value: f64,
     /// The canary's labelled rows against what its gate promised.
     pub judge: Judge,
 }

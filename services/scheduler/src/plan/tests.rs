@@ -111,6 +111,7 @@ fn well() -> CanaryReport {
         error_wealth: (0.0, 4.6),
         latency_p95_ms: Some(8.2),
         champion_latency_p95_ms: Some(8.0),
+        slower_p_value: 0.6,
         judge: Judge { labels: 31, ..Judge::default() },
         ..CanaryReport::default()
     }
@@ -600,10 +601,21 @@ fn canary_with_one_error_stays() {
 #[test]
 fn canary_too_slow() {
     check(
-        &canary(0, CanaryReport { latency_p95_ms: Some(31.0), ..well() }),
+        &canary(0, CanaryReport { latency_p95_ms: Some(31.0), slower_p_value: 2e-9, ..well() }),
         expect![[r#"
             do  roll back version 2 of reviews-r0004
-            why the canary's latency (p95 31.0 ms) is more than 1.5 times the champion's (8.0 ms)
+            why the canary's latency (p95 31.0 ms) is more than 1.5 times the champion's (8.0 ms), by chance with a probability of 2.00e-9
+        "#]],
+    );
+}
+
+#[test]
+fn canary_slower_by_chance() {
+    check(
+        &canary(0, CanaryReport { latency_p95_ms: Some(13.0), slower_p_value: 0.2, ..well() }),
+        expect![[r#"
+            do  canary version 2 of reviews-r0004, step 2, 25 % of requests
+            why healthy at 5 %: 510 requests, 0 errors, p95 13.0 ms beside 8.0 ms, 31 labelled rows
         "#]],
     );
 }
