@@ -70,8 +70,9 @@ impl Service {
 }
 
 /// Done when this process is asked to stop or, with a parent, when that one is gone, however it ended.
-pub async fn stop_signal(with_parent: bool) {
-    let gone = async {
+pub fn stop_signal(with_parent: bool) -> impl Future<Output = ()> + Send + 'static {
+    let asked = refit_inference::stop_signal();
+    let gone = async move {
         if !with_parent {
             return std::future::pending().await;
         }
@@ -83,7 +84,9 @@ pub async fn stop_signal(with_parent: bool) {
         });
         let _ = told.await;
     };
-    tokio::select! { () = refit_inference::stop_signal() => {}, () = gone => {} }
+    async move {
+        tokio::select! { () = asked => {}, () = gone => {} }
+    }
 }
 
 /// Done when `stop` says so, or nobody can say so any more.

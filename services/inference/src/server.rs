@@ -162,22 +162,26 @@ pub async fn run(
     Server::bind(config).await?.run(shutdown).await
 }
 
-/// Done when the process is asked to stop: SIGTERM or SIGINT.
-pub async fn stop_signal() {
-    let interrupt = async {
+/// Done when the process is asked to stop: SIGTERM or SIGINT. It listens from the call on, not from the first poll.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
+    #[cfg(unix)]
+    let terminate = {
+        use tokio::signal::unix::{SignalKind, signal};
+        [SignalKind::terminate(), SignalKind::interrupt()].map(signal)
+    };
+    async move {
+        #[cfg(unix)]
+        if let [Ok(mut terminate), Ok(mut interrupt)] = terminate {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            return;
+        }
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! { () = interrupt => {}, _ = terminate.recv() => {} }
-            return;
-        }
     }
-    interrupt.await;
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -12,8 +12,10 @@ pub fn scheduler(arguments: &[String]) -> ExitCode {
     let [spec, home, binary, service] = arguments else { return ExitCode::from(2) };
     let config = config(Path::new(spec), Path::new(home), Path::new(binary), service);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let terminated = async {
-        let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    let listening = runtime.enter();
+    let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    drop(listening);
+    let terminated = async move {
         signal.recv().await;
     };
     match runtime.block_on(refit_scheduler::run(config, terminated)) {
