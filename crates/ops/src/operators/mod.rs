@@ -6,6 +6,8 @@ mod attention;
 mod cast;
 mod compare;
 mod constant;
+mod conv;
+mod conv_transpose;
 mod cross_entropy;
 mod cumsum;
 mod dropout;
@@ -13,10 +15,12 @@ mod extremes;
 mod gather;
 mod gelu;
 mod gemm;
+mod global_pool;
 mod join;
 mod layer_norm;
 mod linear;
 mod matmul;
+mod pool;
 mod pow;
 mod reduce;
 mod reshape;
@@ -48,6 +52,8 @@ static LISTED: &[&dyn Operator] = &[
     &constant::Constant,
     &constant::ConstantOfShape,
     &constant::Range,
+    &conv::Conv,
+    &conv_transpose::ConvTranspose,
     &cumsum::CumSum,
     &dropout::Dropout::Standard,
     &extremes::Clip,
@@ -57,10 +63,15 @@ static LISTED: &[&dyn Operator] = &[
     &gather::GatherElements,
     &gelu::Gelu::Standard,
     &gemm::Gemm,
+    &global_pool::GlobalPool::Average,
+    &global_pool::GlobalPool::Max,
     &join::Concat,
     &join::Split,
     &layer_norm::LayerNorm::Standard,
     &matmul::MatMul,
+    &pool::Pooling::Average,
+    &pool::Pooling::Lp,
+    &pool::Pooling::Max,
     &pow::Pow,
     &reduce::Reduce::L2,
     &reduce::Reduce::Max,
