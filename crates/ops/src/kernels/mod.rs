@@ -12,6 +12,7 @@ pub mod layer_norm;
 pub mod math;
 pub mod matrix;
 mod patches;
+pub mod planes;
 pub mod pool;
 pub mod random;
 pub mod rows;

@@ -3,6 +3,7 @@
 
 mod arithmetic;
 mod attention;
+mod batch_norm;
 mod cast;
 mod compare;
 mod constant;
@@ -16,14 +17,18 @@ mod gather;
 mod gelu;
 mod gemm;
 mod global_pool;
+mod group_norm;
 mod join;
 mod layer_norm;
 mod linear;
+mod lp_norm;
+mod lrn;
 mod matmul;
 mod pool;
 mod pow;
 mod reduce;
 mod reshape;
+mod rms_norm;
 mod select;
 mod shape;
 mod slice;
@@ -47,6 +52,7 @@ static LISTED: &[&dyn Operator] = &[
     &arithmetic::Arithmetic::Div,
     &arithmetic::Arithmetic::Mul,
     &arithmetic::Arithmetic::Sub,
+    &batch_norm::BatchNormalization,
     &cast::Cast,
     &compare::Not,
     &constant::Constant,
@@ -65,9 +71,14 @@ static LISTED: &[&dyn Operator] = &[
     &gemm::Gemm,
     &global_pool::GlobalPool::Average,
     &global_pool::GlobalPool::Max,
+    &group_norm::GroupNorm::Group,
+    &group_norm::GroupNorm::Instance,
     &join::Concat,
     &join::Split,
     &layer_norm::LayerNorm::Standard,
+    &lp_norm::LpNormalization,
+    &lp_norm::MeanVarianceNormalization,
+    &lrn::Lrn,
     &matmul::MatMul,
     &pool::Pooling::Average,
     &pool::Pooling::Lp,
@@ -84,6 +95,7 @@ static LISTED: &[&dyn Operator] = &[
     &reshape::Reshaping::Reshape,
     &reshape::Reshaping::Squeeze,
     &reshape::Reshaping::Unsqueeze,
+    &rms_norm::RmsNormalization,
     &select::Expand,
     &select::Where,
     &shape::Shape,
