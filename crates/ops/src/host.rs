@@ -10,6 +10,16 @@ pub(crate) fn floats(tensor: &Tensor) -> Result<Tensor, OpError> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
 }
 
+/// The elements as float64, in order.
+pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, OpError> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// The elements as int64, in order.
+pub(crate) fn integers(tensor: &Tensor) -> Result<Vec<i64>, OpError> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?)
+}
+
 /// Float32 elements as a tensor of the type and on the device of `like`.
 pub(crate) fn tensor(data: Vec<f32>, shape: &[usize], like: &Tensor) -> Result<Tensor, OpError> {
     let made = Tensor::from_vec(data, shape, &Device::Cpu)?;

@@ -15,6 +15,7 @@ mod infer;
 pub mod kernels;
 mod operator;
 pub mod operators;
+mod picks;
 mod problem;
 mod shapes;
 mod windows;
