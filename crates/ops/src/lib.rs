@@ -10,12 +10,15 @@
 mod convert;
 mod error;
 mod evaluate;
+mod host;
 mod infer;
 pub mod kernels;
 mod operator;
 pub mod operators;
+mod picks;
 mod problem;
 mod shapes;
+mod windows;
 
 pub use convert::{storage_dtype, to_device, to_host, to_host_as};
 pub use error::OpError;

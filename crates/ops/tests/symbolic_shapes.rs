@@ -89,6 +89,56 @@ fn cutting_a_table_to_the_sequence() {
 }
 
 #[test]
+fn a_named_batch_and_length_go_through_a_convolution() {
+    let fact = inferred(|patch, x| {
+        let turned =
+            patch.node(OpName::standard("Transpose"), "t", &[x], [("perm", Attribute::Ints(vec![0, 2, 1]))]);
+        let weight =
+            patch.initializer("weight", HostTensor::from_f32(&[7, 12, 3], &[0.0; 7 * 12 * 3]), false);
+        let same = [("pads", Attribute::Ints(vec![1, 1]))];
+        let y = patch.node(OpName::standard("Conv"), "same", &[turned, weight], same);
+        let kernel = [("kernel_shape", Attribute::Ints(vec![3])), ("pads", Attribute::Ints(vec![0, 2]))];
+        patch.node(OpName::standard("MaxPool"), "pool", &[y], kernel)
+    });
+    assert_eq!(fact, "f32[batch, 7, sequence]");
+}
+
+#[test]
+fn a_stride_leaves_a_named_length_open() {
+    let fact = inferred(|patch, x| {
+        let turned =
+            patch.node(OpName::standard("Transpose"), "t", &[x], [("perm", Attribute::Ints(vec![0, 2, 1]))]);
+        let weight =
+            patch.initializer("weight", HostTensor::from_f32(&[7, 12, 3], &[0.0; 7 * 12 * 3]), false);
+        let strides = [("strides", Attribute::Ints(vec![2]))];
+        patch.node(OpName::standard("Conv"), "strided", &[turned, weight], strides)
+    });
+    assert_eq!(fact, "f32[batch, 7, ?]");
+}
+
+#[test]
+fn scores_of_an_einsum() {
+    let fact = inferred(|patch, x| {
+        let equation = Attribute::String(b"bid,bjd->bij".as_slice().into());
+        patch.node(OpName::standard("Einsum"), "scores", &[x, x], [("equation", equation)])
+    });
+    assert_eq!(fact, "f32[batch, sequence, sequence]");
+}
+
+#[test]
+fn repeating_and_choosing_keep_the_other_names() {
+    let fact = inferred(|patch, x| {
+        let repeats = integers(patch, &[3], &[1, 1, 2]);
+        let tiled = node(patch, "Tile", &[x, repeats]);
+        let k = integers(patch, &[1], &[5]);
+        let best = node(patch, "TopK", &[tiled, k]);
+        let pads = integers(patch, &[6], &[0, 0, 1, 0, 0, 2]);
+        node(patch, "Pad", &[best, pads])
+    });
+    assert_eq!(fact, "f32[batch, sequence, 8]");
+}
+
+#[test]
 fn a_wrong_shape_is_an_error_that_names_the_node() {
     let mut graph = Graph::new("shapes");
     let x = graph.add_input("x", Fact::new(DType::F32, [2, 3]));

@@ -5,7 +5,7 @@ use super::layer_norm::dot;
 use super::math;
 use super::matrix::{Matrix, MatrixMut, Product, multiply};
 use super::simd::dispatch;
-use super::slices::unwritten;
+use super::slices::{Shared, unwritten};
 use rayon::prelude::*;
 
 /// Sizes of one attention. Queries are [batch, queries, heads * width], keys and values
@@ -262,18 +262,4 @@ pub(super) fn softmax_backward(p: &[f32], dp: &mut [f32], columns: usize) {
             }
         },
     );
-}
-
-/// A buffer that tasks write to in disjoint blocks.
-struct Shared(*mut f32);
-
-// SAFETY: the tasks write disjoint blocks, and the buffer outlives the parallel loop.
-unsafe impl Sync for Shared {}
-// SAFETY: as above.
-unsafe impl Send for Shared {}
-
-impl Shared {
-    fn at(&self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
-    }
 }

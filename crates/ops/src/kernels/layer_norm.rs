@@ -113,8 +113,16 @@ fn statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + epsilon).sqrt())
 }
 
+/// Sum of the elements, with the widest vectors of this machine.
+pub(super) fn sum_of(x: &[f32]) -> f32 {
+    dispatch(
+        #[inline(always)]
+        || sum(x),
+    )
+}
+
 #[inline(always)]
-fn sum(x: &[f32]) -> f32 {
+pub(super) fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0f32; LANES];
     let chunks = x.chunks_exact(LANES);
     let tail: f32 = chunks.remainder().iter().sum();

@@ -4,11 +4,16 @@
 pub mod accumulate;
 pub mod adamw;
 pub mod attention;
+pub mod conv;
+mod depthwise;
 pub mod elementwise;
 pub mod gelu;
 pub mod layer_norm;
 pub mod math;
 pub mod matrix;
+mod patches;
+pub mod planes;
+pub mod pool;
 pub mod random;
 pub mod rows;
 pub mod simd;

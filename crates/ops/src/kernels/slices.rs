@@ -53,3 +53,27 @@ pub(crate) fn unwritten(len: usize) -> Vec<f32> {
     unsafe { buffer.set_len(len) };
     buffer
 }
+
+/// A buffer that tasks write to in disjoint blocks.
+pub(super) struct Shared(pub(super) *mut f32);
+
+// SAFETY: the tasks write disjoint blocks, and the buffer outlives the parallel loop.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    pub(super) fn at(&self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+
+    /// A block of the buffer.
+    ///
+    /// # Safety
+    /// The block must lie inside the live buffer, and nobody else may touch its elements meanwhile.
+    #[allow(clippy::mut_from_ref, reason = "the blocks of different tasks do not overlap")]
+    pub(super) unsafe fn slice(&self, offset: usize, len: usize) -> &mut [f32] {
+        // SAFETY: the caller says so.
+        unsafe { std::slice::from_raw_parts_mut(self.at(offset), len) }
+    }
+}

@@ -1,8 +1,9 @@
 //! Reductions over axes: an attribute, from opset 18 on (`ReduceSum`: 13) an input.
 
+use crate::picks::strides;
 use crate::shapes::{self, shaped};
-use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
-use candle_core::{DType as Storage, Tensor};
+use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
+use candle_core::{DType as Storage, Device, Tensor};
 use refit_graph::{Dim, Fact, OpName};
 
 /// How elements are reduced.
@@ -13,7 +14,11 @@ pub(crate) enum Reduce {
     Max,
     Min,
     SumSquare,
+    L1,
     L2,
+    LogSum,
+    LogSumExp,
+    Prod,
 }
 
 impl Operator for Reduce {
@@ -24,7 +29,11 @@ impl Operator for Reduce {
             Self::Max => "ReduceMax",
             Self::Min => "ReduceMin",
             Self::SumSquare => "ReduceSumSquare",
+            Self::L1 => "ReduceL1",
             Self::L2 => "ReduceL2",
+            Self::LogSum => "ReduceLogSum",
+            Self::LogSumExp => "ReduceLogSumExp",
+            Self::Prod => "ReduceProd",
         })
     }
 
@@ -69,7 +78,8 @@ impl Operator for Reduce {
     fn reads(&self, _site: &Site, _wanted: &[bool]) -> Option<Reads> {
         Some(match self {
             Self::Sum | Self::Mean => Reads { inputs: vec![1], outputs: Vec::new() },
-            Self::SumSquare => Reads { inputs: vec![0, 1], outputs: Vec::new() },
+            Self::SumSquare | Self::L1 | Self::Prod => Reads { inputs: vec![0, 1], outputs: Vec::new() },
+            Self::LogSum => Reads { inputs: vec![1], outputs: vec![0] },
             _ => Reads { inputs: vec![0, 1], outputs: vec![0] },
         })
     }
@@ -94,7 +104,11 @@ impl Operator for Reduce {
                 (gradient / count.max(1) as f64)?
             }
             Self::SumSquare => ((gradient * x()?)? * 2.0)?,
+            Self::L1 => (gradient * sign(x()?)?)?,
             Self::L2 => ((gradient * x()?)? / spread(site.required(back.outputs, 0)?)?)?,
+            Self::LogSum => (gradient * spread(site.required(back.outputs, 0)?)?.neg()?.exp()?)?,
+            Self::LogSumExp => (gradient * (x()? - spread(site.required(back.outputs, 0)?)?)?.exp()?)?,
+            Self::Prod => (gradient * products_of_others(x()?, &axes)?)?,
             // Ties share the gradient.
             Self::Max | Self::Min => {
                 let hits = x()?.eq(&spread(site.required(back.outputs, 0)?)?)?.to_dtype(gradient.dtype())?;
@@ -105,7 +119,8 @@ impl Operator for Reduce {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        let x = |what| Problem::new(what).random(&[2, 3, 5]);
+        let low = if *self == Self::LogSum { 0.3 } else { -1.0 };
+        let x = |what| Problem::new(what).random_in(&[2, 3, 5], low, 1.7);
         let mut problems = vec![
             x("an axis").ints("axes", &[1]).opset(11),
             x("two axes, dropped").integers(&[2], &[0, -1]).int("keepdims", 0).opset(18),
@@ -116,6 +131,12 @@ impl Operator for Reduce {
                 let ties = [2.0, 2.0, 1.0, 1.0, 3.0, 1.0];
                 problems.push(Problem::new("ties").floats(&[2, 3], &ties).integers(&[1], &[1]).opset(18));
             }
+            Self::Prod => problems.push(
+                Problem::new("zeros")
+                    .floats(&[2, 3], &[0.0, 2.0, 1.5, 0.0, 0.0, 3.0])
+                    .integers(&[1], &[1])
+                    .opset(18),
+            ),
             _ => problems.push(Problem::new("an empty batch").random(&[0, 3]).integers(&[1], &[1]).opset(18)),
         }
         problems
@@ -144,7 +165,8 @@ impl Reduce {
         if axes.is_empty() {
             return Ok(match self {
                 Self::SumSquare => x.sqr()?,
-                Self::L2 => x.abs()?,
+                Self::L1 | Self::L2 => x.abs()?,
+                Self::LogSum => x.log()?,
                 _ => x.clone(),
             });
         }
@@ -159,7 +181,27 @@ impl Reduce {
                 mean.to_dtype(x.dtype())?
             }
             Self::SumSquare => (x * x)?.sum_keepdim(axes)?,
+            Self::L1 => x.abs()?.sum_keepdim(axes)?,
             Self::L2 => (x * x)?.sum_keepdim(axes)?.sqrt()?,
+            Self::LogSum => x.sum_keepdim(axes)?.log()?,
+            Self::LogSumExp => {
+                if x.elem_count() == 0 {
+                    return Ok(x.exp()?.sum_keepdim(axes)?.log()?);
+                }
+                let largest = Self::Max.keeping_dims(site, x, axes)?;
+                // An infinite one must not become infinity minus infinity.
+                let shift = largest.clamp(f64::from(f32::MIN), f64::from(f32::MAX))?;
+                (x.broadcast_sub(&shift)?.exp()?.sum_keepdim(axes)?.log()? + shift)?
+            }
+            Self::Prod => {
+                let rows = Rows::new(x.dims(), axes);
+                let numbers = host::numbers(x)?;
+                let products: Vec<f64> =
+                    rows.positions().iter().map(|row| row.iter().map(|at| numbers[*at]).product()).collect();
+                let mut shape = x.dims().to_vec();
+                axes.iter().for_each(|axis| shape[*axis] = 1);
+                Tensor::from_vec(products, shape, &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?
+            }
             Self::Max | Self::Min => {
                 if axes.iter().any(|axis| x.dims()[*axis] == 0) {
                     return self.of_nothing(site, x, axes);
@@ -188,4 +230,53 @@ impl Reduce {
         };
         Ok(Tensor::full(value, shape, x.device())?.to_dtype(x.dtype())?)
     }
+}
+
+fn sign(x: &Tensor) -> candle_core::Result<Tensor> {
+    x.gt(0f64)?.to_dtype(x.dtype())? - x.lt(0f64)?.to_dtype(x.dtype())?
+}
+
+/// The elements that are reduced to one, for each element of the result.
+struct Rows<'a> {
+    shape: &'a [usize],
+    axes: &'a [usize],
+}
+
+impl<'a> Rows<'a> {
+    fn new(shape: &'a [usize], axes: &'a [usize]) -> Self {
+        Self { shape, axes }
+    }
+
+    fn positions(&self) -> Vec<Vec<usize>> {
+        let steps = strides(self.shape);
+        let all = |wanted: bool| {
+            let mut places = vec![0usize];
+            for axis in (0..self.shape.len()).filter(|axis| self.axes.contains(axis) == wanted) {
+                let along = |place: &usize| {
+                    let (place, step) = (*place, steps[axis]);
+                    (0..self.shape[axis]).map(move |i| place + i * step)
+                };
+                places = places.iter().flat_map(along).collect();
+            }
+            places
+        };
+        let inner = all(true);
+        all(false).into_iter().map(|start| inner.iter().map(|at| start + at).collect()).collect()
+    }
+}
+
+/// For each element the product of the others that it is reduced with: right where one is 0.
+fn products_of_others(x: &Tensor, axes: &[usize]) -> Result<Tensor, OpError> {
+    let numbers = host::numbers(x)?;
+    let mut others = vec![1f64; numbers.len()];
+    for row in Rows::new(x.dims(), axes).positions() {
+        for order in [row.clone(), row.into_iter().rev().collect()] {
+            let mut product = 1.0;
+            for at in order {
+                others[at] *= product;
+                product *= numbers[at];
+            }
+        }
+    }
+    Ok(Tensor::from_vec(others, x.dims(), &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?)
 }

@@ -27,8 +27,13 @@ fn weight_places(node: &Node) -> &'static [usize] {
     if op.is("Gather") || op.is("Slice") {
         return &[0];
     }
-    if op.is("Gemm") || op.is("Conv") {
+    // The running mean and variance of a batch normalization are statistics, not weights.
+    let scaled = ["BatchNormalization", "GroupNormalization", "InstanceNormalization"];
+    if op.is("Gemm") || op.is("Conv") || op.is("ConvTranspose") || scaled.iter().any(|name| op.is(name)) {
         return &[1, 2];
+    }
+    if op.is("PRelu") || op.is("RMSNormalization") {
+        return &[1];
     }
     if op.is("MatMul") {
         return &[0, 1];

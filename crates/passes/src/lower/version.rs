@@ -30,7 +30,7 @@ const INPUT_SINCE_18: [&str; 9] = [
 ];
 
 /// Operators that opset 17 does not have, or has with another meaning.
-const NEWER: [&str; 17] = [
+const NEWER: [&str; 18] = [
     "AffineGrid",
     "BitwiseAnd",
     "BitwiseNot",
@@ -48,6 +48,7 @@ const NEWER: [&str; 17] = [
     "RMSNormalization",
     "Resize",
     "RotaryEmbedding",
+    "Swish",
 ];
 
 /// Brings one node to the portable opset; `None` when that cannot be done.

@@ -1,0 +1,150 @@
+//! `BatchNormalization(x, scale, bias, mean, variance)` (Ioffe and Szegedy 2015). Evaluating, it is an
+//! affine function of each channel; with `training_mode` it normalizes by the batch's own statistics and
+//! gives the running ones that follow. Mean and variance are statistics, not parameters: no gradient
+//! reaches them.
+
+use crate::kernels::planes::{self, Groups, Normal};
+use crate::shapes::shaped;
+use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
+use candle_core::Tensor;
+use refit_graph::{Fact, OpName};
+
+pub(crate) struct BatchNormalization;
+
+impl Operator for BatchNormalization {
+    fn name(&self) -> OpName {
+        OpName::standard("BatchNormalization")
+    }
+
+    fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
+        let x = Fact { elements: None, ..inputs.fact(0) };
+        if !trains(site)? {
+            return Ok(vec![x]);
+        }
+        let running = |index| shaped(inputs.dtype(index), inputs.fact(index).shape);
+        Ok(vec![x, running(3), running(4)])
+    }
+
+    fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
+        let x = site.required(inputs, 0)?;
+        let (statistics, groups) = self.statistics(site, inputs, x.dims())?;
+        let (scale, bias) = (site.required(inputs, 1)?, site.required(inputs, 2)?);
+        let y = host::with3([x, scale, bias], |x, gamma, beta| {
+            let Statistics { mean, inverse, .. } = &statistics;
+            planes::forward(x, Normal { mean, inverse, gamma }, beta, &groups)
+        })?;
+        let mut outputs = vec![host::tensor(y, x.dims(), x)?];
+        if trains(site)? && site.node.outputs.len() > 1 {
+            let momentum = site.node.float("momentum").unwrap_or(0.9);
+            for (index, new) in [(3, statistics.mean), (4, statistics.variance)] {
+                let old = site.required(inputs, index)?;
+                let blend = |old: &f32, new: &f32| old * momentum + new * (1.0 - momentum);
+                let running =
+                    host::with(old, |old| old.iter().zip(&new).map(|(o, n)| blend(o, n)).collect())?;
+                outputs.push(host::tensor(running, old.dims(), old)?);
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn differentiable(&self, index: usize) -> bool {
+        index < 3
+    }
+
+    fn reads(&self, site: &Site, _wanted: &[bool]) -> Option<Reads> {
+        let own = matches!(trains(site), Ok(true));
+        Reads::inputs(if own { &[0, 1] } else { &[0, 1, 3, 4] })
+    }
+
+    fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
+        if back.gradients.iter().skip(1).any(Option::is_some) {
+            let why = "its running statistics are read by something that is trained".to_owned();
+            return Err(OpError::NotDifferentiable { op: self.name(), why });
+        }
+        let gradient = site.required(back.gradients, 0)?;
+        let (x, scale) = (site.required(back.inputs, 0)?, site.required(back.inputs, 1)?);
+        let (statistics, groups) = self.statistics(site, back.inputs, x.dims())?;
+        let constant = !trains(site)?;
+        let made = host::with3([x, gradient, scale], |x, g, gamma| {
+            let Statistics { mean, inverse, .. } = &statistics;
+            planes::backward(x, g, Normal { mean, inverse, gamma }, constant, &groups)
+        })?;
+        let mut gradients = vec![None; back.input_shapes.len()];
+        for (index, data) in [made.x, made.gamma, made.beta].into_iter().enumerate() {
+            if back.wants(index) {
+                gradients[index] = Some(host::tensor(data, &back.input_shapes[index], gradient)?);
+            }
+        }
+        Ok(gradients)
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let problem = |what, shape: &[usize]| {
+            let channels = [shape[1]];
+            Problem::new(what)
+                .random(shape)
+                .random_in(&channels, 0.5, 1.5)
+                .random(&channels)
+                .random(&channels)
+                .random_in(&channels, 0.5, 1.5)
+        };
+        vec![
+            problem("evaluating", &[2, 3, 4, 5]).float("epsilon", 1e-3),
+            problem("one dimension", &[3, 2, 19]),
+            problem("no space", &[4, 3]),
+            problem("training", &[2, 3, 3, 3]).int("training_mode", 1),
+            problem("an empty batch", &[0, 3, 2, 2]),
+            problem("an older version", &[2, 3, 2, 2]).opset(9),
+        ]
+    }
+}
+
+struct Statistics {
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    inverse: Vec<f32>,
+}
+
+impl BatchNormalization {
+    /// The statistics to normalize by: the given ones, or in training those of the batch.
+    fn statistics(
+        &self,
+        site: &Site,
+        inputs: &[Option<Tensor>],
+        shape: &[usize],
+    ) -> Result<(Statistics, Groups), OpError> {
+        if shape.len() < 2 {
+            return Err(site.refuse("batch and channels were expected"));
+        }
+        let (batch, channels) = (shape[0], shape[1]);
+        for index in 1..5 {
+            let given = inputs.get(index).and_then(Option::as_ref);
+            if given.is_some_and(|tensor| tensor.elem_count() != channels) {
+                return Err(site.refuse(format!("input {index} does not have {channels} elements")));
+            }
+        }
+        let groups = Groups {
+            of_plane: (0..batch * channels).map(|plane| plane % channels).collect(),
+            count: channels,
+            length: shape[2..].iter().product(),
+            channels,
+        };
+        let (mean, variance) = match trains(site)? {
+            true => host::with(site.required(inputs, 0)?, |x| planes::statistics(x, &groups))?,
+            false => host::with2(site.required(inputs, 3)?, site.required(inputs, 4)?, |mean, variance| {
+                (mean.to_vec(), variance.to_vec())
+            })?,
+        };
+        let epsilon = site.node.float("epsilon").unwrap_or(1e-5);
+        let inverse = variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect();
+        Ok((Statistics { mean, variance, inverse }, groups))
+    }
+}
+
+/// Whether the node normalizes by the batch's statistics. Before opset 14 more outputs said so.
+fn trains(site: &Site) -> Result<bool, OpError> {
+    if site.opset < 14 && site.node.outputs.len() > 1 {
+        return Err(site.refuse("an export for training in an operator set before 14 is not supported"));
+    }
+    Ok(site.node.int("training_mode").unwrap_or(0) != 0)
+}
