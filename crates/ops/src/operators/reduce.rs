@@ -105,7 +105,11 @@ impl Operator for Reduce {
             }
             Self::SumSquare => ((gradient * x()?)? * 2.0)?,
             Self::L1 => (gradient * sign(x()?)?)?,
-            Self::L2 => ((gradient * x()?)? / spread(site.required(back.outputs, 0)?)?)?,
+            // Where a whole row is 0 the norm has no gradient; 0 is the subgradient that PyTorch takes.
+            Self::L2 => {
+                let norm = spread(site.required(back.outputs, 0)?)?;
+                ((gradient * x()?)? / norm.maximum(f64::from(f32::MIN_POSITIVE))?)?
+            }
             Self::LogSum => (gradient * spread(site.required(back.outputs, 0)?)?.neg()?.exp()?)?,
             Self::LogSumExp => (gradient * (x()? - spread(site.required(back.outputs, 0)?)?)?.exp()?)?,
             Self::Prod => (gradient * products_of_others(x()?, &axes)?)?,
