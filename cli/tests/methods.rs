@@ -4,28 +4,13 @@ mod support;
 
 use refit_artifact::Bundle;
 use std::path::Path;
-use support::{BASE, json, newsgroups, run, write_csv};
+use support::{json, newsgroups, run, write_csv, write_topics_spec};
 
 const TOPICS: [&str; 2] = ["rec.autos", "sci.space"];
 const ROWS_OF_EACH: usize = 240;
 
 fn write_spec(folder: &Path, method: &str, more: &str) {
-    let spec = format!(
-        r#"
-[model]
-name = "topics"
-{BASE}
-[data]
-train = "file:topics.csv"
-split = {{ validation = 0.2, test = 0.2 }}
-[train]
-method = "{method}"
-epochs = 3
-max_length = 48
-{more}
-"#
-    );
-    std::fs::write(folder.join("refit.toml"), spec).expect("writable");
+    write_topics_spec(folder, &format!("method = \"{method}\"\nepochs = 3\n{more}"), "");
 }
 
 /// Trains, and checks what holds for every method.

@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
-use support::{BASE, Background, Row, free_ports, newsgroups, run, write_csv};
+use support::{Background, Row, free_ports, newsgroups, run, write_csv, write_topics_spec};
 
 const KNOWN: [&str; 2] = ["rec.autos", "sci.space"];
 const NEW: &str = "sci.med";
@@ -50,19 +50,8 @@ async fn the_loop_learns_a_label_that_the_model_has_never_seen() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_ports();
     write_csv(&folder.path().join("topics.csv"), &newsgroups(&KNOWN, 260));
-    let spec = format!(
+    let services = format!(
         r#"
-[model]
-name = "topics"
-{BASE}
-[data]
-train = "file:topics.csv"
-split = {{ validation = 0.2, test = 0.2 }}
-[train]
-method = "full"
-epochs = 2
-max_length = 48
-learning_rate = 1e-4
 [serve]
 address = "127.0.0.1:{port}"
 canary = {{ steps = [50, 100], min_requests = 20 }}
@@ -76,7 +65,7 @@ address = "127.0.0.1:{}"
 "#,
         port + 1
     );
-    std::fs::write(folder.path().join("refit.toml"), spec).expect("writable");
+    write_topics_spec(folder.path(), "method = \"full\"\nepochs = 2\nlearning_rate = 1e-4", &services);
     let mut up = Background::start(folder.path(), &["up", "refit.toml"]);
     let client = Client { http: reqwest::Client::new(), base: format!("http://127.0.0.1:{port}") };
     let started = Instant::now();

@@ -4,7 +4,7 @@ mod support;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
-use support::{BASE, Background, free_ports, newsgroups, run, write_csv};
+use support::{Background, free_ports, newsgroups, run, write_csv, write_topics_spec};
 
 async fn until(what: &str, up: &Background, mut done: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
@@ -20,14 +20,9 @@ async fn killed_at_any_time_it_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let port = free_ports();
     write_csv(&folder.path().join("topics.csv"), &newsgroups(&["rec.autos", "sci.space"], 240));
-    let spec = format!(
-        "[model]\nname = \"topics\"\n{BASE}\n\
-         [data]\ntrain = \"file:topics.csv\"\nsplit = {{ validation = 0.2, test = 0.2 }}\n\
-         [train]\nmethod = \"full\"\nepochs = 1\nmax_length = 48\n\
-         [serve]\naddress = \"127.0.0.1:{port}\"\n[refit]\naddress = \"127.0.0.1:{}\"\n",
-        port + 1
-    );
-    std::fs::write(folder.path().join("refit.toml"), spec).expect("writable");
+    let services =
+        format!("[serve]\naddress = \"127.0.0.1:{port}\"\n[refit]\naddress = \"127.0.0.1:{}\"\n", port + 1);
+    write_topics_spec(folder.path(), "method = \"full\"\nepochs = 1", &services);
     let start = || Background::start(folder.path(), &["up", "refit.toml"]);
     let ready = async || {
         let answer = reqwest::get(format!("http://127.0.0.1:{port}/v2/health/ready")).await;

@@ -13,37 +13,31 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
         let store = home.store().await?;
         Ok((store.versions(Some(home.model())).await?, store.deployment(home.model()).await?))
     })?;
-    let champion_version = deployment.champion.as_ref().map(|champion| champion.version.as_str());
-    let canary_version = deployment.canary.as_ref().map(|canary| canary.version.as_str());
+    // The role of a version, and since when and why it has it.
     let serves = |version: &str| {
         let champion = deployment.champion.as_ref().filter(|champion| champion.version == version);
         let canary = deployment.canary.as_ref().filter(|canary| canary.version == version);
         match (champion, canary) {
             (Some(champion), _) => {
-                format!("serves since {}: {}", champion.since.strftime("%Y-%m-%d %H:%M:%S"), champion.reason)
+                let since = champion.since.strftime("%Y-%m-%d %H:%M:%S");
+                (Some("champion"), format!("serves since {since}: {}", champion.reason))
             }
-            (None, Some(canary)) => {
-                format!("canary with {} % of the requests: {}", canary.percent, canary.reason)
-            }
-            (None, None) => String::new(),
-        }
-    };
-    let role = |version: &str| {
-        let is = |serving: Option<&str>| serving == Some(version);
-        match (is(champion_version), is(canary_version)) {
-            (true, _) => Some("champion"),
-            (false, true) => Some("canary"),
-            (false, false) => None,
+            (None, Some(canary)) => (
+                Some("canary"),
+                format!("canary with {} % of the requests: {}", canary.percent, canary.reason),
+            ),
+            (None, None) => (None, String::new()),
         }
     };
     if arguments.json {
         let rows: Vec<_> = versions
             .iter()
             .map(|version| {
+                let (role, serving) = serves(&version.version);
                 json!({
                     "version": version.version, "status": version.status.name(), "parent": version.parent,
                     "created_at": version.created_at, "metrics": version.metrics,
-                    "role": role(&version.version), "serving": serves(&version.version),
+                    "role": role, "serving": serving,
                 })
             })
             .collect();
@@ -58,7 +52,7 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
                     version.status.name().to_owned(),
                     version.parent.clone().unwrap_or_default(),
                     accuracy.map(|accuracy| format!("{accuracy:.4}")).unwrap_or_default(),
-                    serves(&version.version),
+                    serves(&version.version).1,
                 ]
             })
             .collect();

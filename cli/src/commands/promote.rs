@@ -3,8 +3,7 @@
 use crate::cli::PromoteArguments;
 use crate::home::{Home, block_on};
 use anyhow::Result;
-use refit_store::NewDecision;
-use serde_json::json;
+use refit_scheduler::operate::{self, Order};
 use std::path::PathBuf;
 
 pub fn run(arguments: &PromoteArguments, cache: Option<PathBuf>) -> Result<()> {
@@ -17,30 +16,13 @@ pub fn run(arguments: &PromoteArguments, cache: Option<PathBuf>) -> Result<()> {
         if arguments.if_none && now.champion.is_some() {
             return Ok(now);
         }
-        let by = whoami();
-        let deployment = store
-            .set_champion(home.model(), now.generation, &arguments.version, &arguments.reason, &by)
-            .await?;
-        store
-            .record_decision(&by_hand(home.model(), "promote", &arguments.reason, deployment.generation, &by))
-            .await?;
-        Ok(deployment)
+        let order = Order { model: home.model(), reason: &arguments.reason, by: &whoami() };
+        Ok(operate::promote(&store, order, &arguments.version).await?)
     })?;
     let serving =
         deployment.champion.as_ref().map_or(arguments.version.as_str(), |champion| &champion.version);
     println!("version {serving} of {} serves now (change {})", home.model(), deployment.generation);
     Ok(())
-}
-
-/// The record of a person's decision.
-pub fn by_hand(model: &str, kind: &str, reason: &str, generation: i64, by: &str) -> NewDecision {
-    NewDecision {
-        model: model.to_owned(),
-        key: format!("{kind} by hand {generation}"),
-        kind: kind.to_owned(),
-        reason: reason.to_owned(),
-        evidence: json!({ "by": by, "generation": generation }),
-    }
 }
 
 /// Who decides: the user of this machine.

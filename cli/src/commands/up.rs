@@ -1,10 +1,11 @@
 //! `refit up`: everything, from one file.
 
-use super::train;
+use super::train::{self, Registered};
 use crate::cli::{SpecArguments, TrainArguments};
 use crate::home::{Home, block_on};
 use crate::processes::{Service, ensure_free};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use refit_scheduler::operate::{self, Order};
 use std::path::{Path, PathBuf};
 
 pub fn run(arguments: &SpecArguments, cache: Option<PathBuf>) -> Result<()> {
@@ -46,9 +47,17 @@ pub fn services(spec: &Path, home: &Path, cache: &Path, logs: Option<&Path>) -> 
 fn first_version(home: &Home, arguments: &SpecArguments) -> Result<()> {
     let serves =
         block_on(async { Ok(home.store().await?.deployment(home.model()).await?.champion.is_some()) })?;
-    if serves {
-        return Ok(());
+    if !serves {
+        train_first(home, arguments)?;
     }
+    Ok(())
+}
+
+/// Trains the first version and makes it the champion.
+///
+/// # Errors
+/// Those of the run, and when the store cannot be written.
+pub fn train_first(home: &Home, arguments: &SpecArguments) -> Result<Registered> {
     // A fixed run id: an `up` that was killed while it trained goes on with the same version.
     let first = TrainArguments {
         spec: arguments.clone(),
@@ -59,28 +68,8 @@ fn first_version(home: &Home, arguments: &SpecArguments) -> Result<()> {
         json: false,
     };
     let registered = train::register(home, &first)?;
-    promote_first(home, registered.version.as_deref().unwrap_or("1"))
-}
-
-/// Makes the first version the champion.
-///
-/// # Errors
-/// When the store cannot be written.
-pub fn promote_first(home: &Home, version: &str) -> Result<()> {
-    let reason = "the first version";
-    block_on(async {
-        let store = home.store().await?;
-        let now = store.deployment(home.model()).await?;
-        let deployment =
-            store.set_champion(home.model(), now.generation, version, reason, "refit up").await?;
-        let decision = refit_store::NewDecision {
-            model: home.model().to_owned(),
-            key: "first version".to_owned(),
-            kind: "promote".to_owned(),
-            reason: reason.to_owned(),
-            evidence: serde_json::json!({ "version": version, "generation": deployment.generation }),
-        };
-        store.record_decision(&decision).await?;
-        Ok(())
-    })
+    let version = registered.version.as_deref().context("the first version was not registered")?;
+    let order = Order { model: home.model(), reason: "the first version", by: "refit" };
+    block_on(async { Ok(operate::promote(&home.store().await?, order, version).await?) })?;
+    Ok(registered)
 }

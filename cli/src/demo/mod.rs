@@ -7,8 +7,8 @@ mod figures;
 mod traffic;
 mod world;
 
-use crate::cli::{DemoArguments, SpecArguments, TrainArguments};
-use crate::commands::{train, up};
+use crate::cli::{DemoArguments, SpecArguments};
+use crate::commands::up;
 use crate::home::{Home, block_on};
 use crate::processes::{ensure_free, wait_until_ready};
 use anyhow::{Context, Result, bail};
@@ -67,19 +67,8 @@ pub fn run(arguments: &DemoArguments, cache: Option<PathBuf>) -> Result<()> {
     let started = Instant::now();
     let spec = SpecArguments { spec: folder.join("refit.toml"), home: Some(folder.clone()) };
     let home = Home::open(&spec, Some(cache.clone()))?;
-    let first = TrainArguments {
-        spec,
-        run: Some("first".to_owned()),
-        additional: None,
-        start: "pretrained".to_owned(),
-        output: None,
-        json: false,
-    };
-    let registered = train::register(&home, &first)?;
-    let version = registered.version.clone().context("version 1 was not registered")?;
-    let outcome = registered.outcome.context("version 1 was not trained")?;
+    let outcome = up::train_first(&home, &spec)?.outcome.context("version 1 was not trained")?;
     figures.first_version(&outcome);
-    up::promote_first(&home, &version)?;
     figures.seconds("train_v1", started.elapsed());
 
     block_on(live(arguments, &home, &world, &folder, &mut figures, story))

