@@ -33,9 +33,26 @@ pub enum Command {
     /// Checks refit.toml and prints every problem at once.
     #[command(after_help = "Example:\n  refit check refit.toml")]
     Check(CheckArguments),
+    /// Shows what a model is and what would train: inputs, layers, parameters, operators, the place of a head.
+    #[command(
+        after_help = "Example:\n  refit inspect model.onnx\n  refit inspect pypi:NAME==VERSION/PATH --json"
+    )]
+    Inspect(InspectArguments),
     /// Trains a model and registers it as a candidate.
     #[command(after_help = "Example:\n  refit train refit.toml --json")]
     Train(TrainArguments),
+    /// Runs the trainer as a service: submitted specs are trained, one at a time on each device.
+    #[command(after_help = "Example:\n  refit trainer --home .refit --address 127.0.0.1:8082")]
+    Trainer(TrainerArguments),
+    /// Shows how good models are that the spec makes of such rows: k trainings, each tested on other rows.
+    #[command(after_help = "Example:\n  refit cross-validate refit.toml --folds 5")]
+    CrossValidate(CrossValidateArguments),
+    /// Tries the settings under [search] and writes the best as a complete spec.
+    #[command(after_help = "Example:\n  refit search refit.toml")]
+    Search(SearchArguments),
+    /// Suggests a value of a setting from a short test.
+    #[command(after_help = "Example:\n  refit tune lr refit.toml")]
+    Tune(TuneArguments),
     /// Evaluates a version on labelled rows.
     #[command(after_help = "Example:\n  refit evaluate refit.toml --version 1 --rows recent.jsonl")]
     Evaluate(EvaluateArguments),
@@ -44,6 +61,9 @@ pub enum Command {
         after_help = "Example:\n  refit gate refit.toml --champion 1 --challenger 2 --recent recent.jsonl"
     )]
     Gate(GateArguments),
+    /// Compares two versions, or artifacts, on the same rows by paired tests, with a report.
+    #[command(after_help = "Example:\n  refit compare 1 2 refit.toml")]
+    Compare(CompareArguments),
     /// Runs the inference service.
     #[command(after_help = "Example:\n  refit serve refit.toml")]
     Serve(ServeArguments),
@@ -79,6 +99,9 @@ pub struct SpecArguments {
     /// Where versions, predictions and decisions are kept [default: .refit beside the spec].
     #[arg(long)]
     pub home: Option<PathBuf>,
+    /// Where relative paths of the spec start, if not in its folder.
+    #[arg(long, hide = true)]
+    pub folder: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -107,6 +130,18 @@ pub struct CheckArguments {
 }
 
 #[derive(Args)]
+pub struct InspectArguments {
+    /// A folder in Hugging Face layout, an .onnx file, a file of weights, or a source as refit.toml names a base.
+    pub model: String,
+    /// The value that a head is to read, in place of the one that is found.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
 pub struct TrainArguments {
     #[command(flatten)]
     pub spec: SpecArguments,
@@ -122,7 +157,106 @@ pub struct TrainArguments {
     /// Write the artifact here and register nothing.
     #[arg(long)]
     pub output: Option<PathBuf>,
+    /// Go on from the checkpoint of a run that ended early, or fail. Without this, and without --fresh, a run of the
+    /// same spec and data is taken up, and one that changed begins anew.
+    #[arg(long, conflicts_with = "fresh")]
+    pub resume: bool,
+    /// Start from the beginning, whatever checkpoints there are.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Let the trainer at this address do it (`refit trainer`, on the same home), with the token in
+    /// REFIT_TRAINER_TOKEN.
+    #[arg(long, conflicts_with_all = ["output", "resume", "fresh"])]
+    pub trainer: Option<String>,
+    /// Write every event to this file, one JSON object a line.
+    #[arg(long)]
+    pub events: Option<PathBuf>,
+    /// Stop when standard input closes: the process that holds the other end is gone.
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
     /// Print the outcome as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct TrainerArguments {
+    /// Where versions are registered and runs are kept.
+    #[arg(long, default_value = ".refit")]
+    pub home: PathBuf,
+    /// Address and port to listen at; other than on this machine alone it asks for a token.
+    #[arg(long, default_value = "127.0.0.1:8082")]
+    pub address: std::net::SocketAddr,
+    /// What callers have to show as "Authorization: Bearer TOKEN"; best given by the environment.
+    #[arg(long, env = "REFIT_TRAINER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// A device that trains one run at a time: cpu, cuda:0, cuda:1. May be given several times.
+    #[arg(long = "device", default_values_t = ["cpu".to_owned()])]
+    pub devices: Vec<String>,
+    /// Runs that may wait.
+    #[arg(long, default_value_t = 100)]
+    pub max_queued: usize,
+    /// Stop when standard input closes: the process that holds the other end is gone.
+    #[arg(long, hide = true)]
+    pub with_parent: bool,
+}
+
+#[derive(Args)]
+pub struct CrossValidateArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Number of folds; groups stay whole where data.split.group names a column.
+    #[arg(long, default_value_t = 5)]
+    pub folds: usize,
+    /// Where the report goes [default: beside the finished folds].
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Print every figure as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct SearchArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Where the report goes [default: beside the finished trials].
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Print every trial as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct TuneArguments {
+    #[command(subcommand)]
+    pub target: TuneTarget,
+}
+
+#[derive(Subcommand)]
+pub enum TuneTarget {
+    /// The learning rate, by a range test; the model of the spec stays what it is.
+    Lr(RangeTestArguments),
+}
+
+#[derive(Args)]
+pub struct RangeTestArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The lowest rate.
+    #[arg(long, default_value_t = 1e-7)]
+    pub lowest: f64,
+    /// The highest rate.
+    #[arg(long, default_value_t = 1e-1)]
+    pub highest: f64,
+    /// Steps from the lowest to the highest.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..100_000))]
+    pub steps: u32,
+    /// Where the report goes [default: learning-rate.html in the home].
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Print the curve as JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -161,6 +295,25 @@ pub struct GateArguments {
 }
 
 #[derive(Args)]
+pub struct CompareArguments {
+    /// The first: a version, or the folder of an artifact.
+    pub first: String,
+    /// The second.
+    pub second: String,
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// Rows {"text", "label"} a line; the frozen test rows when left out.
+    #[arg(long)]
+    pub rows: Option<PathBuf>,
+    /// Where the report goes [default: comparison.html in the home].
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Print every figure as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
 pub struct ServeArguments {
     #[command(flatten)]
     pub spec: SpecArguments,
@@ -193,6 +346,9 @@ pub struct PredictArguments {
     pub spec: SpecArguments,
     /// The texts; standard input, one a line, when left out.
     pub texts: Vec<String>,
+    /// The second text of each, or the question about it, where the model reads two.
+    #[arg(long)]
+    pub pair: Option<String>,
     /// The version; the one that serves when left out.
     #[arg(long)]
     pub version: Option<String>,

@@ -30,7 +30,8 @@ impl Home {
             format!("{} cannot be read; name the file that says what the model is", arguments.spec.display())
         })?;
         let folder = spec_path.parent().map(Path::to_owned).unwrap_or_default();
-        let spec = Spec::parse(&text, &folder).with_context(|| format!("{}", arguments.spec.display()))?;
+        let start = arguments.folder.clone().unwrap_or_else(|| folder.clone());
+        let spec = Spec::parse(&text, &start).with_context(|| format!("{}", arguments.spec.display()))?;
         let path = match &arguments.home {
             Some(home) => std::path::absolute(home)?,
             None => folder.join(".refit"),

@@ -1,9 +1,11 @@
 //! Services as child processes of this binary: started, watched, started again, stopped in order.
 
 use anyhow::{Context, Result, bail};
+use refit_trainer::Stop;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
@@ -87,6 +89,38 @@ pub fn stop_signal(with_parent: bool) -> impl Future<Output = ()> + Send + 'stat
     async move {
         tokio::select! { () = asked => {}, () = gone => {} }
     }
+}
+
+/// Ends the listening for signals when it is dropped.
+pub struct Listening(
+    #[allow(dead_code, reason = "dropping it is what tells")] tokio::sync::oneshot::Sender<()>,
+);
+
+/// Asks a training to end at the first signal, so that it keeps its state; the second ends the process.
+///
+/// With a parent, the end of that counts as a signal.
+pub fn stop_when_asked(stop: &Stop, with_parent: bool) -> Listening {
+    let (listening, mut done) = tokio::sync::oneshot::channel();
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            let mut asked = Box::pin(stop_signal(with_parent)) as Pin<Box<dyn Future<Output = ()> + Send>>;
+            for time in 0..2 {
+                tokio::select! {
+                    _ = &mut done => return,
+                    () = &mut asked => {}
+                }
+                asked = Box::pin(refit_inference::stop_signal());
+                if time == 1 {
+                    std::process::exit(130);
+                }
+                stop.ask();
+                eprintln!("stopping after this step; once more ends at once");
+            }
+        });
+    });
+    Listening(listening)
 }
 
 /// Done when `stop` says so, or nobody can say so any more.

@@ -43,6 +43,7 @@ impl Progress {
                     epoch.epoch, epoch.train_loss, epoch.validation_loss, epoch.metric, epoch.seconds
                 ));
             }
+            Event::Checkpoint { .. } => {}
             Event::Notice(text) => self.line(&format!("           {text}")),
         }
     }

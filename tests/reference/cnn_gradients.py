@@ -1,5 +1,6 @@
-"""Loss and every gradient of a small random convolutional classifier, by PyTorch, with batch normalization
-evaluating: its running statistics are part of the model, not trained.
+"""Loss and every gradient of a small random convolutional classifier, by PyTorch: once with batch
+normalization evaluating, where its running statistics are part of the model, and once with it training, with
+the running statistics that two batches leave behind.
 
     python tests/reference/cnn_gradients.py
 
@@ -51,6 +52,13 @@ loss = F.cross_entropy(net(x), labels)
 loss.backward()
 
 
+train = Net().train()
+train.load_state_dict(net.state_dict())
+train_loss = F.cross_entropy(train(x), labels)
+train_loss.backward()
+train(x * 0.5)  # a second batch, for the running statistics alone
+
+
 def numbers(tensor):
     return [float(f"{v:.7g}") for v in tensor.detach().flatten()]
 
@@ -64,6 +72,12 @@ reference = {
     "shapes": {name: list(tensor.shape) for name, tensor in named.items()},
     "parameters": {name: numbers(tensor) for name, tensor in named.items()},
     "gradients": {name: numbers(p.grad) for name, p in net.named_parameters()},
+    "train": {
+        "loss": train_loss.item(),
+        "gradients": {name: numbers(p.grad) for name, p in train.named_parameters()},
+        "running_mean": numbers(train.norm.running_mean),
+        "running_var": numbers(train.norm.running_var),
+    },
 }
 target = Path(__file__).parents[2] / "crates/autodiff/tests/cnn/reference.json"
 target.write_text(json.dumps(reference))

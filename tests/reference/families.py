@@ -8,7 +8,7 @@ usage: families.py tiny FAMILY FOLDER    writes a small random model into FOLDER
 
 The test data of this repository:
 
-    for family in bert distilbert electra mpnet roberta; do
+    for family in bert deberta-v2 deberta-v3 distilbert electra modernbert mpnet roberta; do
         python tests/reference/families.py tiny $family crates/families/tests/data/tiny-$family
     done
     python tests/reference/families.py classifier crates/autodiff/tests/bert/reference.json
@@ -24,8 +24,10 @@ import sys
 import torch
 from safetensors.torch import save_file
 from transformers import (
-    BertConfig, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertForSequenceClassification,
-    ElectraConfig, ElectraForPreTraining, MPNetConfig, MPNetModel, RobertaConfig, RobertaForMaskedLM,
+    BertConfig, BertForSequenceClassification, BertModel, DebertaV2Config, DebertaV2ForSequenceClassification,
+    DebertaV2Model, DistilBertConfig, DistilBertForSequenceClassification, ElectraConfig,
+    ElectraForPreTraining, ModernBertConfig, ModernBertForMaskedLM, MPNetConfig, MPNetModel, RobertaConfig,
+    RobertaForMaskedLM,
 )
 
 SENTENCES = [
@@ -52,8 +54,25 @@ FAMILIES = {
         vocab_size=40, dim=16, n_layers=2, n_heads=4, hidden_dim=24, max_position_embeddings=20, num_labels=3,
         attention_dropout=0.2,
     )),
+    # As v2-xlarge: projections of its own for distances, a convolution, positions in the embeddings too.
+    "deberta-v2": (DebertaV2ForSequenceClassification, DebertaV2Config(
+        **SMALL, max_position_embeddings=20, layer_norm_eps=1e-6, type_vocab_size=2, relative_attention=True,
+        position_buckets=8, pos_att_type=["c2p", "p2c"], conv_kernel_size=3, conv_groups=2, conv_act="gelu",
+        position_biased_input=True, embedding_size=8, norm_rel_ebd="none", share_att_key=False, pooler_hidden_size=16,
+    )),
+    # As v3-base: shared projections, the table of distances normalised, no positions in the embeddings.
+    "deberta-v3": (DebertaV2Model, DebertaV2Config(
+        **SMALL, max_position_embeddings=20, layer_norm_eps=1e-6, relative_attention=True, position_buckets=6,
+        pos_att_type="p2c|c2p", position_biased_input=False, norm_rel_ebd="layer_norm", share_att_key=True,
+    )),
     "electra": (ElectraForPreTraining, ElectraConfig(
         **SMALL, embedding_size=8, max_position_embeddings=20, layer_norm_eps=1e-6, hidden_act="gelu_new",
+    )),
+    # The first layer sees the whole text, the others two tokens on each side.
+    "modernbert": (ModernBertForMaskedLM, ModernBertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24,
+        max_position_embeddings=20, local_attention=4, pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2,
+        sep_token_id=3, attention_dropout=0.1, mlp_dropout=0.1, embedding_dropout=0.1,
     )),
     "mpnet": (MPNetModel, MPNetConfig(**SMALL, max_position_embeddings=22, layer_norm_eps=1e-5)),
     "roberta": (RobertaForMaskedLM, RobertaConfig(
@@ -77,7 +96,7 @@ def tiny(family, folder):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Wide enough that no part of the model is lost in rounding.
-            is_norm = "LayerNorm.weight" in name or "layer_norm.weight" in name
+            is_norm = any(norm in name for norm in ("LayerNorm.weight", "layer_norm.weight", "norm.weight"))
             parameter.copy_(torch.randn_like(parameter) * 0.3 + (1.0 if is_norm else 0.0))
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
@@ -109,6 +128,11 @@ def tiny(family, folder):
     if family == "mpnet":
         distances = torch.arange(-200, 201)
         expected["buckets"] = encoder.encoder.relative_position_bucket(distances).tolist()
+    if family == "deberta-v2":
+        from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+
+        expected["buckets"] = make_log_bucket_position(torch.arange(-40, 41), 8, 20).long().tolist()
+        expected["buckets_of_v3"] = make_log_bucket_position(torch.arange(-511, 512), 256, 512).long().tolist()
     expected["loss"] = loss.item()
     (folder / "expected.json").write_text(json.dumps(expected))
 

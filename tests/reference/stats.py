@@ -187,6 +187,44 @@ def e_process():
     return out
 
 
+def temperature():
+    """Guo et al.'s temperature by a general minimiser over ln T."""
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    rng = np.random.default_rng(9)
+    out = []
+    for classes, rows, scale in ((2, 60, 4.0), (3, 80, 0.3), (6, 90, 1.0)):
+        truth = rng.integers(0, classes, rows)
+        logits = rng.normal(size=(rows, classes))
+        logits[np.arange(rows), truth] += 1.0
+        logits = np.round(logits * scale, 3).astype(np.float32).astype(np.float64)
+        loss = lambda t: -log_softmax(logits / t, axis=1)[np.arange(rows), truth].mean()
+        best = minimize_scalar(lambda u: loss(np.exp(u)), bounds=(-3, 3), method="bounded", options=dict(xatol=1e-12))
+        out.append(
+            dict(
+                logits=np.round(logits, 3).tolist(),
+                truth=truth.tolist(),
+                temperature=float(np.exp(best.x)),
+                before=float(loss(1.0)),
+                after=float(best.fun),
+            )
+        )
+    return out
+
+
+def corrected():
+    """Nadeau and Bengio's interval of a mean over folds."""
+    out = []
+    for scores, confidence in (([0.81, 0.84, 0.79, 0.86, 0.83], 0.95), ([0.5, 0.9], 0.9), ([0.7] * 3 + [0.75] * 7, 0.99)):
+        k = len(scores)
+        ratio = 1 / (k - 1)
+        half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt((1 / k + ratio) * np.var(scores, ddof=1))
+        mean = float(np.mean(scores))
+        out.append(dict(scores=scores, ratio=ratio, confidence=confidence, interval=[mean - half, mean, mean + half]))
+    return out
+
+
 if __name__ == "__main__":
     json.dump(
         dict(
@@ -199,6 +237,8 @@ if __name__ == "__main__":
             classification=classification(),
             calibration=calibration(),
             e_process=e_process(),
+            temperature=temperature(),
+            corrected=corrected(),
         ),
         sys.stdout,
     )

@@ -23,6 +23,7 @@ const ORDER: &[&str] = &[
     "refit-trainer",
     "refit-inference",
     "refit-scheduler",
+    "refit-training",
     "refit",
     "refit-tests",
     "xtask",

@@ -50,7 +50,7 @@ fn registered(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
 #[test]
 fn inventory_is_what_the_services_register() -> Result<()> {
     let mut found = BTreeSet::new();
-    for service in ["inference", "scheduler"] {
+    for service in ["inference", "scheduler", "trainer"] {
         registered(&root().join("services").join(service).join("src"), &mut found)?;
     }
     found.retain(|name| !NOT_METRICS.contains(&name.as_str()));

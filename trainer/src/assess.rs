@@ -1,10 +1,11 @@
 //! How good an artifact is on labelled rows, answered as the service answers.
 
 use crate::TrainError;
-use crate::data;
-use crate::evaluation::{Evaluation, Scored, evaluate};
+use crate::data::{self, Labels};
+use crate::evaluation::Assessment;
 use crate::event::Listener;
 use crate::fetch::fetching;
+use crate::task;
 use refit_artifact::Bundle;
 use refit_predictor::{Engines, LoadOptions, Predictor};
 use refit_spec::Spec;
@@ -21,26 +22,12 @@ pub fn evaluate_artifact(
     rows: Option<&Path>,
     engines: &Engines,
     tell: &mut Listener<'_>,
-) -> Result<Evaluation, TrainError> {
+) -> Result<Assessment, TrainError> {
     let predictor = Predictor::load(&Bundle::open(artifact)?, engines, &LoadOptions::default())?;
     let rows = match rows {
         Some(path) => data::read_labelled_jsonl(path)?,
-        None => fetching(spec, cache, tell, |fetch| data::load_dataset(&spec.data, fetch))?.test,
+        None => fetching(spec, cache, tell, |fetch| data::load_dataset(&spec.data, fetch))?.test.to_vec()?,
     };
-    let labels: Vec<String> = predictor.labels().iter().map(|label| label.to_string()).collect();
-    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-    let answers = predictor.predict_batch(&texts)?;
-    let mut scored = Vec::with_capacity(rows.len());
-    for (row, answer) in rows.iter().zip(answers) {
-        let truth = labels.iter().position(|label| *label == row.label).ok_or_else(|| TrainError::Gate {
-            why: format!(
-                "{} has the label \"{}\", and the model knows {}",
-                row.origin,
-                row.label,
-                labels.join(", ")
-            ),
-        })?;
-        scored.push(Scored { truth, probabilities: answer.probabilities, slices: row.slices.clone() });
-    }
-    Ok(evaluate(&labels, &scored)?)
+    let labels = Labels::new(predictor.manifest().labels.clone());
+    Ok(task::of(spec, &labels, predictor.manifest().scale).evaluate(&predictor, &rows)?.0)
 }

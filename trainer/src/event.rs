@@ -3,7 +3,7 @@
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A stage begins: `data`, `base`, `features`, `training`, `export`, `parity`, `evaluation`, `publish`.
+    /// A stage begins: `device` (the first line of a run: what computes, and why), `data`, `base`, `features`, `training`, `export`, `parity`, `evaluation`, `publish`.
     Stage {
         /// Its name.
         name: &'static str,
@@ -21,6 +21,13 @@ pub enum Event {
     Step(Step),
     /// An epoch ended and the validation rows were scored.
     Epoch(Epoch),
+    /// The state of the run was kept.
+    Checkpoint {
+        /// Optimizer steps done.
+        step: usize,
+        /// What it took.
+        seconds: f64,
+    },
     /// Something that the user should read.
     Notice(String),
 }
@@ -38,6 +45,12 @@ pub struct Step {
     pub learning_rate: f64,
     /// Norm of the gradients before clipping.
     pub gradient_norm: f64,
+    /// Rows of the step.
+    pub rows: usize,
+    /// Their tokens, padding left out.
+    pub tokens: usize,
+    /// Duration of the step.
+    pub seconds: f64,
 }
 
 /// The end of an epoch.

@@ -4,6 +4,7 @@ use crate::TrainError;
 use crate::data::{self, Row};
 use crate::event::Listener;
 use crate::fetch::fetching;
+use crate::task::is_right;
 use refit_artifact::Bundle;
 use refit_predictor::{Engines, LoadOptions, Prediction, Predictor};
 use refit_spec::{GateSpec, Spec};
@@ -43,6 +44,8 @@ pub struct GateEvidence {
     pub recent: Option<Comparison>,
     /// The comparison on the frozen test rows.
     pub test: Comparison,
+    /// The comparison on the reference rows of the spec: what the challenger forgot.
+    pub reference: Option<Comparison>,
 }
 
 /// Two models on the same rows.
@@ -93,7 +96,7 @@ pub fn gate(request: &GateRequest<'_>, tell: &mut Listener<'_>) -> Result<GateEv
     let challenger = load(request.challenger, request.engines)?;
     let data =
         fetching(request.spec, request.cache, tell, |fetch| data::load_dataset(&request.spec.data, fetch))?;
-    let test = compare("the frozen test rows", &data.test, &champion, &challenger, rule)?;
+    let test = compare("the frozen test rows", &data.test.to_vec()?, &champion, &challenger, rule)?;
     let recent = match request.recent {
         None => None,
         Some(path) => {
@@ -105,15 +108,19 @@ pub fn gate(request: &GateRequest<'_>, tell: &mut Listener<'_>) -> Result<GateEv
             }
         }
     };
-    let (passed, reasons) = judge(recent.as_ref(), &test, rule);
-    Ok(GateEvidence { passed, reasons, recent, test })
+    let reference =
+        fetching(request.spec, request.cache, tell, |fetch| data::load_reference(&request.spec.data, fetch))?;
+    let reference =
+        reference.map(|rows| compare("reference rows", &rows, &champion, &challenger, rule)).transpose()?;
+    let (passed, reasons) = judge(recent.as_ref(), &test, reference.as_ref(), rule);
+    Ok(GateEvidence { passed, reasons, recent, test, reference })
 }
 
-fn load(path: &Path, engines: &Engines) -> Result<Predictor, TrainError> {
+pub(crate) fn load(path: &Path, engines: &Engines) -> Result<Predictor, TrainError> {
     Ok(Predictor::load(&Bundle::open(path)?, engines, &LoadOptions::default())?)
 }
 
-fn compare(
+pub(crate) fn compare(
     rows_of: &str,
     rows: &[Row],
     champion: &Predictor,
@@ -123,16 +130,18 @@ fn compare(
     if rows.is_empty() {
         return Err(TrainError::Gate { why: format!("there are no {rows_of}") });
     }
-    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-    let right = |answers: Vec<Prediction>| -> Vec<bool> {
-        answers.iter().zip(rows).map(|(answer, row)| *answer.label == *row.label).collect()
+    let right = |answers: Vec<Prediction>| -> Result<Vec<bool>, TrainError> {
+        let right = answers.iter().zip(rows).map(|(answer, row)| is_right(row, &answer.answer));
+        right.collect::<Option<_>>().ok_or_else(|| TrainError::Gate {
+            why: format!("answers of {} are neither right nor wrong", champion.task()),
+        })
     };
-    let before = right(champion.predict_batch(&texts)?);
-    let after = right(challenger.predict_batch(&texts)?);
+    let before = right(champion.predict_batch(rows)?)?;
+    let after = right(challenger.predict_batch(rows)?)?;
     let counts = PairedCounts::from_outcomes(before.iter().copied().zip(after.iter().copied()));
     let test: NonInferiority = non_inferiority(counts, rule.margin, 1.0 - rule.alpha)?;
     let share = |right: &[bool]| right.iter().filter(|right| **right).count() as f64 / rows.len() as f64;
-    let [champion_latency_ms, challenger_latency_ms] = latencies([champion, challenger], &texts)?;
+    let [champion_latency_ms, challenger_latency_ms] = latencies([champion, challenger], rows)?;
     Ok(Comparison {
         rows_of: rows_of.to_owned(),
         rows: counts.rows(),
@@ -168,7 +177,12 @@ fn by_slice(rows: &[Row], before: &[bool], after: &[bool]) -> BTreeMap<String, S
 /// The frozen rows are of the world in which the champion was trained; a refit for a changed world may give
 /// up a little there, within `max_slice_drop`, but not more. Where there are no recent rows, the frozen rows
 /// have to show that the challenger is no worse.
-fn judge(recent: Option<&Comparison>, test: &Comparison, rule: &GateSpec) -> (bool, Vec<String>) {
+fn judge(
+    recent: Option<&Comparison>,
+    test: &Comparison,
+    reference: Option<&Comparison>,
+    rule: &GateSpec,
+) -> (bool, Vec<String>) {
     let mut conditions = Vec::new();
     let shown = recent.unwrap_or(test);
     conditions.push((
@@ -193,6 +207,23 @@ fn judge(recent: Option<&Comparison>, test: &Comparison, rule: &GateSpec) -> (bo
             ),
         ));
     }
+    if let Some(reference) = reference {
+        // A loss that chance explains is none: few reference rows would else decide by luck.
+        conditions.push((
+            reference.difference >= -rule.max_slice_drop || reference.difference_upper >= 0.0,
+            format!(
+                "on {} {} accuracy goes from {:.4} to {:.4} ({:+.4}, interval {:+.4} to {:+.4}); at most {} may be forgotten",
+                reference.rows,
+                reference.rows_of,
+                reference.champion_accuracy,
+                reference.challenger_accuracy,
+                reference.difference,
+                reference.difference_lower,
+                reference.difference_upper,
+                rule.max_slice_drop
+            ),
+        ));
+    }
     for (name, slice) in test.slices.iter().filter(|(_, slice)| slice.rows >= MIN_SLICE_ROWS) {
         conditions.push((
             slice.difference >= -rule.max_slice_drop,
@@ -208,13 +239,13 @@ fn judge(recent: Option<&Comparison>, test: &Comparison, rule: &GateSpec) -> (bo
 }
 
 /// Median milliseconds of an answer of each; the two take turns, so that a busy moment hits both.
-fn latencies<const N: usize>(predictors: [&Predictor; N], texts: &[&str]) -> Result<[f64; N], TrainError> {
+fn latencies<const N: usize>(predictors: [&Predictor; N], rows: &[Row]) -> Result<[f64; N], TrainError> {
     const TIMED: usize = 64;
     let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-    for text in texts.iter().take(TIMED) {
+    for row in rows.iter().take(TIMED) {
         for (predictor, times) in predictors.iter().zip(&mut times) {
             let started = Instant::now();
-            predictor.predict(text)?;
+            predictor.predict(row)?;
             times.push(started.elapsed().as_secs_f64() * 1e3);
         }
     }
@@ -249,8 +280,18 @@ mod tests {
     }
 
     fn check(recent: Option<Comparison>, test: Comparison, expect: bool, failing: &str) {
+        check_all(recent, test, None, expect, failing);
+    }
+
+    fn check_all(
+        recent: Option<Comparison>,
+        test: Comparison,
+        reference: Option<Comparison>,
+        expect: bool,
+        failing: &str,
+    ) {
         let rule = GateSpec { margin: 0.005, max_slice_drop: 0.02, alpha: 0.05 };
-        let (passed, reasons) = judge(recent.as_ref(), &test, &rule);
+        let (passed, reasons) = judge(recent.as_ref(), &test, reference.as_ref(), &rule);
         assert_eq!(passed, expect, "{reasons:#?}");
         if !expect {
             assert!(reasons.iter().any(|r| r.starts_with("NOT met") && r.contains(failing)), "{reasons:#?}");
@@ -267,5 +308,15 @@ mod tests {
         check(recent(0.001, 0.1), test(0.9, 0.0, -0.05), false, "slice source=a");
         check(None, test(0.2, 0.0, 0.0), false, "frozen test rows");
         check(None, test(0.001, 0.02, 0.0), true, "");
+    }
+
+    #[test]
+    fn what_is_shown_to_be_forgotten_is_not_promoted() {
+        let test = || comparison("the frozen test rows", 0.001, 0.02, 0.0);
+        let reference = |difference| Some(comparison("reference rows", 0.5, difference, 0.0));
+        check_all(None, test(), reference(0.0), true, "");
+        check_all(None, test(), reference(-0.015), true, "");
+        // Its interval is 0.02 wide to either side.
+        check_all(None, test(), reference(-0.05), false, "may be forgotten");
     }
 }

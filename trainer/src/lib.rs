@@ -5,7 +5,14 @@
 
 mod adapt;
 mod assess;
+mod augment;
+mod averaging;
 mod batches;
+mod calibrate;
+mod checkpoint;
+mod choosing;
+mod class_weights;
+mod compare;
 pub mod data;
 mod device;
 mod error;
@@ -16,19 +23,35 @@ mod export;
 mod features;
 mod fetch;
 mod fit;
+mod forgetting;
 mod gate;
+mod memory;
+mod mixup;
 mod optimizer;
 mod publish;
 pub mod report;
 mod run;
 mod schedule;
+pub mod spool;
+mod state;
+#[cfg(test)]
+mod steps_against_pytorch;
 mod stopping;
 mod summary;
+mod task;
+mod training;
 
 pub use assess::evaluate_artifact;
+pub use checkpoint::{CheckpointError, Checkpoints, Resume, Running, Stop};
+pub use choosing::{
+    CrossValidation, CrossValidationRequest, Final, Fold, RangePoint, RangeTest, RangeTestRequest,
+    SearchOutcome, SearchRequest, Trial, cross_validate, find_learning_rate, search, write_whole,
+};
+pub use compare::{CompareRequest, ModelComparison, PairedFigure, compare};
 pub use error::TrainError;
 pub use event::{Curve, Epoch, Event, Listener, Step};
 pub use export::{Candidate, Choice, Parity};
 pub use fetch::fetching;
+pub use forgetting::Forgetting;
 pub use gate::{Comparison, GateEvidence, GateRequest, SliceDifference, gate};
 pub use run::{TrainOutcome, TrainRequest, serving_engine, train};

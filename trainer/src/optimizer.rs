@@ -1,8 +1,12 @@
 //! AdamW over the trainable parameters of a program (Loshchilov & Hutter 2019, decoupled decay).
 
+use crate::checkpoint::{Saved, Unreadable, Writer};
+use crate::state::sized;
 use refit_autodiff::{AutodiffError, Gradients, Program};
-use refit_graph::ValueId;
+use refit_graph::{Graph, ValueId};
 use refit_ops::kernels::{adamw, slices};
+use refit_passes::edit::{depths, head_depth};
+use std::io::{self, Write};
 
 /// The optimizer with its state.
 pub struct AdamW {
@@ -13,6 +17,8 @@ pub struct AdamW {
 struct Moments {
     id: ValueId,
     decays: bool,
+    /// Share of the step's learning rate.
+    rate: f64,
     first: Vec<f32>,
     second: Vec<f32>,
 }
@@ -29,6 +35,7 @@ impl AdamW {
                 Moments {
                     id: parameter.id,
                     decays: parameter.shape.len() >= 2,
+                    rate: 1.0,
                     first: vec![0.0; count],
                     second: vec![0.0; count],
                 }
@@ -37,6 +44,19 @@ impl AdamW {
         let settings =
             adamw::Settings { weight_decay: weight_decay as f32, step: 0, ..adamw::Settings::default() };
         Self { settings, moments }
+    }
+
+    /// Each layer learns at `decay` times the rate of the layer after it; the head at the full rate. A
+    /// parameter's rate is `decay ^ (depth of the head - its own depth)` (Bao et al. 2022, after Howard and
+    /// Ruder 2018). `graph` is the one that the program was made of.
+    #[must_use]
+    pub fn with_layer_decay(mut self, graph: &Graph, decay: f64) -> Self {
+        let (depths, head) = (depths(graph), head_depth(graph));
+        for moments in &mut self.moments {
+            let below = head - depths.get(&moments.id).copied().unwrap_or(head).min(head);
+            moments.rate = decay.powi(below as i32);
+        }
+        self
     }
 
     /// One step with `learning_rate`; every gradient is multiplied by `scale` first (clipping).
@@ -54,7 +74,7 @@ impl AdamW {
         for moments in &mut self.moments {
             let Some(gradient) = gradients.get(moments.id) else { continue };
             let settings = adamw::Settings {
-                learning_rate: learning_rate as f32,
+                learning_rate: (learning_rate * moments.rate) as f32,
                 weight_decay: if moments.decays { self.settings.weight_decay } else { 0.0 },
                 gradient_scale: scale,
                 ..self.settings
@@ -67,6 +87,39 @@ impl AdamW {
             })??;
         }
         Ok(())
+    }
+}
+
+impl AdamW {
+    /// Writes the moments.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn save<W: Write>(&self, to: &mut Writer<W>, program: &Program) -> io::Result<()> {
+        to.counts("optimizer/step", &[self.settings.step as usize])?;
+        for (moments, parameter) in self.moments.iter().zip(program.parameters()) {
+            to.f32s(&format!("optimizer/first/{}", parameter.name), &moments.first)?;
+            to.f32s(&format!("optimizer/second/{}", parameter.name), &moments.second)?;
+        }
+        Ok(())
+    }
+
+    /// What [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// When it is of another model.
+    pub fn restored(&self, from: &mut Saved, program: &Program) -> Result<Self, Unreadable> {
+        let [step] = from.counts("optimizer/step")?;
+        let mut moments = Vec::with_capacity(self.moments.len());
+        for (like, parameter) in self.moments.iter().zip(program.parameters()) {
+            let mut list = |name: &str| {
+                sized(from.f32s(&format!("optimizer/{name}/{}", parameter.name))?, like.first.len())
+            };
+            let (first, second) = (list("first")?, list("second")?);
+            moments.push(Moments { first, second, ..*like });
+        }
+        let step = step.try_into().map_err(|_| Unreadable::Format)?;
+        Ok(Self { settings: adamw::Settings { step, ..self.settings }, moments })
     }
 }
 

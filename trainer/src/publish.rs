@@ -2,13 +2,15 @@
 //! that, and only then published.
 
 use crate::TrainError;
-use crate::examples::Example;
+use crate::data::Row;
+use crate::examples::{Example, Target};
 use crate::export::{self, Forms};
 use refit_artifact::{
     Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Writer, files,
 };
 use refit_engine::Engine;
 use refit_preprocess::TextSettings;
+use refit_stats::Temperature;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub struct Contents<'a> {
     pub settings: &'a TextSettings,
     /// Examples whose answers are replayed at load.
     pub golden: &'a Golden,
+    /// The temperature that makes confidences true, once it is known.
+    pub calibration: Option<Temperature>,
 }
 
 impl Contents<'_> {
@@ -51,6 +55,9 @@ impl Contents<'_> {
         writer.add_json(files::LABELS, &manifest.labels)?;
         writer.add_json(files::REFERENCE, reference)?;
         writer.add_json(files::GOLDEN, self.golden)?;
+        if let Some(calibration) = &self.calibration {
+            writer.add_json(files::CALIBRATION, calibration)?;
+        }
         writer.add_file(files::CONFIG, manifest.config.as_bytes())?;
         for (name, content) in reports {
             writer.add_file(name, content)?;
@@ -60,38 +67,48 @@ impl Contents<'_> {
     }
 }
 
-/// Answers of every form in every engine to the first of `rows`, of which `texts` are the raw texts.
+/// Answers (the output `name`) of every form in every engine to the first of `rows`, made of `source` in their order.
 ///
 /// # Errors
 /// When an engine fails.
 pub fn golden(
-    texts: &[&str],
+    source: &[Row],
     rows: &[Example],
     forms: &Forms,
     with_int8: bool,
+    name: &str,
     engines: &[Arc<dyn Engine>],
 ) -> Result<Golden, TrainError> {
-    let mut examples: Vec<GoldenExample> = texts
-        .iter()
-        .zip(rows)
-        .take(GOLDEN_EXAMPLES)
-        .map(|(text, row)| GoldenExample {
-            text: (*text).to_owned(),
-            input_ids: row.encoding.input_ids.clone(),
-            logits: Vec::new(),
-        })
-        .collect();
+    let first_windows = first_windows(rows, source.len());
+    let first = |(row, example): (&Row, &&Example)| {
+        let input_ids = example.texts[0].encoding.input_ids.clone();
+        // Texts that are answered one by one are examples of one text.
+        let pair = row.pair.clone().filter(|_| example.texts.len() == 1);
+        GoldenExample { text: row.text.clone(), pair, input_ids, logits: Vec::new() }
+    };
+    let mut examples: Vec<GoldenExample> =
+        source.iter().zip(&first_windows).map(first).take(GOLDEN_EXAMPLES).collect();
     for engine in engines {
         for (precision, model) in [(Precision::Float32, &forms.float32), (Precision::Int8, &forms.int8)] {
             if precision == Precision::Int8 && !with_int8 {
                 continue;
             }
             let mut session = export::session(engine.as_ref(), model)?;
-            for (example, row) in examples.iter_mut().zip(rows) {
-                let values = export::logits(session.as_mut(), row)?;
+            for (example, row) in examples.iter_mut().zip(&first_windows) {
+                let values = export::answer_text(session.as_mut(), name, &row.texts[0].encoding)?;
                 example.logits.push(GoldenLogits { precision, engine: engine.name().to_owned(), values });
             }
         }
     }
     Ok(Golden { examples })
+}
+
+/// The first example of each row: where a row is read in several windows, the first stands for all.
+fn first_windows(examples: &[Example], rows: usize) -> Vec<&Example> {
+    let mut seen = None;
+    let is_first = |example: &&Example| match &example.target {
+        Target::Span(span) => seen.replace(span.row) != Some(span.row),
+        _ => true,
+    };
+    examples.iter().filter(|example| !example.texts.is_empty()).filter(is_first).take(rows).collect()
 }

@@ -1,24 +1,28 @@
 //! A whole run: from the spec to a verified artifact.
 
-use crate::adapt::{AddLoss, Champion, adapt};
-use crate::data::{self, Labels, LoadedData, Row};
-use crate::evaluation::{Evaluation, Scored, evaluate};
+use crate::TrainError;
+use crate::adapt::{Champion, adapt};
+use crate::augment::Augmenter;
+use crate::calibrate;
+use crate::checkpoint::{Checkpoints, Fingerprint, Running};
+use crate::data::{self, LoadedData};
+use crate::device;
+use crate::evaluation::Assessment;
 use crate::event::{Curve, Event, Listener};
-use crate::examples::Example;
+use crate::examples::{Example, Examples};
 use crate::export::{self, Choice, Forms, Parity};
 use crate::fetch::fetching;
-use crate::fit::{Material, fit};
+use crate::forgetting::Forgetting;
 use crate::publish::{Contents, golden};
 use crate::summary::{Summary, manifest, metadata, report};
-use crate::{TrainError, device, features};
+use crate::task::{self, Task};
+use crate::training::{Training, answers};
 use refit_artifact::{Bundle, Precision, Reference, files};
 use refit_engine::Engine;
 use refit_families::Base;
 use refit_graph::Model;
-use refit_passes::edit::split_frozen;
-use refit_passes::{Driver, lower};
-use refit_predictor::{Engines, LoadOptions, Prediction, Predictor, ReferenceOptions, build_reference};
-use refit_preprocess::{TextPreprocessor, TextSettings};
+use refit_predictor::{Engines, LoadOptions, Predictor, ReferenceOptions, build_reference};
+use refit_preprocess::TextPreprocessor;
 use refit_spec::Spec;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +44,8 @@ pub struct TrainRequest<'a> {
     pub champion: Option<&'a Path>,
     /// Engines to check and to serve with.
     pub engines: &'a Engines,
+    /// How it begins and ends.
+    pub running: Running,
 }
 
 /// What a run made.
@@ -48,7 +54,7 @@ pub struct TrainOutcome {
     /// The artifact.
     pub artifact: PathBuf,
     /// Metrics on the test rows, through the file and engine that serve.
-    pub evaluation: Evaluation,
+    pub evaluation: Assessment,
     /// The learning curve.
     pub curve: Curve,
     /// The comparisons of the model's forms.
@@ -65,7 +71,14 @@ pub struct TrainOutcome {
 /// With the stage that failed. Nothing is published then.
 pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<TrainOutcome, TrainError> {
     let spec = request.spec;
+    let stop = &request.running.stop;
     let mut clock = Clock::default();
+    if request.output.exists() {
+        return Err(TrainError::OutputExists { output: request.output.to_owned() });
+    }
+    let (_, name) = device::choose(spec.train.device)?;
+    tell(stage("device", name));
+    let mut checkpoints = Checkpoints::open(request.output, spec.train.checkpoint, &request.running)?;
 
     tell(stage("data", format!("reading {}", spec.data.train)));
     let data = load_data(request, tell)?;
@@ -78,31 +91,81 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
         )));
     }
     clock.lap("data");
+    stop.check("after reading the data")?;
 
     tell(stage("base", format!("loading {}", spec.model.base)));
     let base = load_base(spec, request.cache, tell)?;
     let champion = request.champion.map(|path| Champion::read(&Bundle::open(path)?)).transpose()?;
-    let model = adapt(&base, champion.as_ref(), spec, data.labels.names())?;
+    let task = task::of(spec, &data.labels, task::scale(spec, &data.train)?);
+    let model = adapt(&base, champion.as_ref(), spec, task.as_ref(), data.labels.names())?;
     let tokenizer = tokenizer(spec, &base, request.cache, tell)?;
-    let settings = TextSettings { max_length: spec.train.max_length.min(base.max_length) };
+    let settings = task::text_settings(spec, base.max_length);
     let preprocessor = TextPreprocessor::new(&tokenizer, settings.clone())?;
-    let rows = Rows::encode(&data, &preprocessor)?;
+    let rows = Rows::encode(&data, task.as_ref(), &preprocessor, request.cache, tell)?;
     clock.lap("base");
+    let reference = fetching(spec, request.cache, tell, |fetch| data::load_reference(&spec.data, fetch))?;
+    let reference = reference.map(|rows| task.examples(&rows, &preprocessor)).transpose()?;
+    let answer = |model: &Model, examples: &[Example]| {
+        let scores = answers(model, task.as_ref(), examples, preprocessor.pad_id(), spec.train.batch)?;
+        task.rightness(examples, &scores.outputs)
+    };
+    let before = reference.as_ref().map(|examples| answer(&model, examples)).transpose()?;
+    checkpoints.identify(Fingerprint::of(spec, &rows.train, &rows.validation, &model)?);
+    stop.check("before training")?;
+    if rows.cut > 0 {
+        let (cut, longest) = (rows.cut, settings.max_length);
+        let fix = "raise train.max_length if their ends matter";
+        tell(Event::Notice(format!("{cut} rows are longer than {longest} tokens and were cut: {fix}")));
+    }
 
-    let run = Run { request, data: &data, pad_id: preprocessor.pad_id() };
-    let (trained, curve) = run.fit(model, &rows, tell)?;
+    let augmenter = spec.train.augment.map(|shares| Augmenter {
+        rows: &data.train,
+        task: task.as_ref(),
+        preprocessor: &preprocessor,
+        shares,
+        seed: spec.train.seed,
+    });
+    let training = Training {
+        spec,
+        cache: request.cache,
+        engines: request.engines,
+        task: task.as_ref(),
+        pad_id: preprocessor.pad_id(),
+        labels: data.labels.names(),
+        augment: augmenter.as_ref(),
+        halt: None,
+    };
+    let trained = training.fit(model, &rows.train, &rows.validation, &mut checkpoints, tell);
+    let (trained, curve) = trained.map_err(|error| named(error, &data))?;
+    let forgetting = match (&reference, &before) {
+        (Some(examples), Some(before)) => {
+            let began_with = match request.champion {
+                Some(_) => "the champion",
+                None => "the pretrained model with an untrained head",
+            };
+            Some(Forgetting::measure(began_with, before, &answer(&trained, examples)?)?)
+        }
+        _ => None,
+    };
+    if let Some(forgetting) = &forgetting {
+        tell(Event::Notice(forgetting.sentence()));
+    }
     clock.lap("training");
+    stop.check("after training")?;
 
     tell(stage("export", "merging, lowering and quantizing".to_owned()));
+    let adapter = adapter(request, &base, &trained)?;
     let forms = Forms::make(trained, &metadata(spec, data.labels.names()))?;
     clock.lap("export");
     tell(stage("parity", format!("comparing all forms on {} held-out rows", rows.parity().len())));
     let engines: Vec<&dyn Engine> = request.engines.available().iter().map(AsRef::as_ref).collect();
-    let parity = export::check(&forms, rows.parity(), preprocessor.pad_id(), &engines)?;
+    let parity = export::check(&forms, task.output(), rows.parity(), preprocessor.pad_id(), &engines)?;
     let engine = serving_engine(spec, request.engines);
-    let choice = export::choose(&forms, &rows.validation, engine.as_ref(), &spec.export.quantize)?;
+    let choice =
+        export::choose(&forms, task.as_ref(), &rows.validation, engine.as_ref(), &spec.export.quantize)?;
     tell(Event::Notice(choice.reason.clone()));
     clock.lap("parity");
+    stop.check("after training")?;
 
     tell(stage("evaluation", format!("answering {} held-out rows as the service will", data.test.len())));
     let summary = Summary {
@@ -114,22 +177,54 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
         curve: &curve,
         parity: &parity,
         choice: &choice,
+        forgetting: forgetting.as_ref(),
+        scale: task.scale(),
     };
     let with_int8 = choice.candidates.iter().any(|candidate| candidate.precision == Precision::Int8);
-    let golden = golden(&texts(&data.test), &rows.test, &forms, with_int8, request.engines.available())?;
-    let contents =
-        Contents { forms: &forms, with_int8, tokenizer: &tokenizer, settings: &settings, golden: &golden };
+    let test = data.test.to_vec()?;
+    let golden = golden(&test, &rows.test, &forms, with_int8, task.output(), request.engines.available())?;
+    let mut contents = Contents {
+        forms: &forms,
+        with_int8,
+        tokenizer: &tokenizer,
+        settings: &settings,
+        golden: &golden,
+        calibration: None,
+    };
+    let run = Run { request, data: &data, task: task.as_ref() };
     let (evaluation, reference) = run.evaluate(&contents, &summary)?;
+    contents.calibration =
+        evaluation.classes().and_then(|e| e.temperature.as_ref()).map(|scaling| scaling.fitted);
     clock.lap("evaluation");
 
     tell(stage("publish", format!("writing {}", request.output.display())));
     let metrics = serde_json::to_vec_pretty(&evaluation).unwrap_or_default();
     let page = report(&summary, &evaluation);
-    let reports = [(files::METRICS, metrics.as_slice()), (files::REPORT, page.as_bytes())];
+    let mut reports = vec![(files::METRICS, metrics.as_slice()), (files::REPORT, page.as_bytes())];
+    if let Some(adapter) = &adapter {
+        reports.push((refit_families::ADAPTER_CONFIG, &adapter.config));
+        reports.push((refit_families::ADAPTER_WEIGHTS, &adapter.weights));
+    }
     contents.write(request.output, manifest(&summary, Some(&evaluation)), &reference, &reports)?;
+    checkpoints.remove();
     clock.lap("publish");
     let artifact = request.output.to_owned();
     Ok(TrainOutcome { artifact, evaluation, curve, parity, choice, seconds: clock.laps })
+}
+
+/// What was learned beside a pretrained base, for other tools. A champion's weights are none that they have.
+fn adapter(
+    request: &TrainRequest<'_>,
+    base: &Base,
+    trained: &refit_graph::Model,
+) -> Result<Option<refit_families::AdapterFiles>, TrainError> {
+    let refit_spec::Method::Lora { dropout, .. } = &request.spec.train.method else { return Ok(None) };
+    if request.champion.is_some() {
+        return Ok(None);
+    }
+    let source_text = request.spec.model.base.to_string();
+    refit_families::export_adapter(trained, &base.module_prefix, &source_text, *dropout)
+        .map_err(|source| TrainError::Base { source_text, source: Box::new(source) })
 }
 
 /// The engine that will serve on this machine.
@@ -142,29 +237,42 @@ pub fn serving_engine(spec: &Spec, engines: &Engines) -> Arc<dyn Engine> {
     found.map_or_else(|| Arc::clone(&engines.available()[0]), Arc::clone)
 }
 
-/// Rows as tokens, in the order of the data.
+/// Rows that are tokenized at once.
+const ROWS_AT_ONCE: usize = 4096;
+
+/// Rows as examples, in the order of the data.
 struct Rows {
-    train: Vec<Example>,
+    train: Examples,
     validation: Vec<Example>,
     test: Vec<Example>,
+    /// How many were longer than the model takes, or the spec allows.
+    cut: usize,
 }
 
 impl Rows {
-    fn encode(data: &LoadedData, preprocessor: &TextPreprocessor) -> Result<Self, TrainError> {
-        let encode = |rows: &[Row]| -> Result<Vec<Example>, TrainError> {
-            let encodings = preprocessor.encode_batch(&texts(rows))?;
-            let examples = encodings.into_iter().zip(rows).map(|(encoding, row)| Example {
-                encoding,
-                label: index_of(&data.labels, row),
-                features: Vec::new(),
-            });
-            Ok(examples.collect())
-        };
-        Ok(Self {
-            train: encode(&data.train)?,
-            validation: encode(&data.validation)?,
-            test: encode(&data.test)?,
-        })
+    fn encode(
+        data: &LoadedData,
+        task: &dyn Task,
+        preprocessor: &TextPreprocessor,
+        cache: &Path,
+        tell: &mut Listener<'_>,
+    ) -> Result<Self, TrainError> {
+        let total = [&data.train, &data.validation, &data.test].iter().map(|rows| rows.len() as u64).sum();
+        let (mut done, mut cut) = (0, 0);
+        let mut train = Examples::new(cache);
+        for rows in data.train.chunks(ROWS_AT_ONCE) {
+            let rows = rows?;
+            for example in task.examples(&rows, preprocessor)? {
+                cut += usize::from(is_cut(&example));
+                train.push(&example)?;
+            }
+            done += rows.len() as u64;
+            tell(Event::Progress { done, total });
+        }
+        let held_out = |rows: &data::Rows| task.examples(&rows.to_vec()?, preprocessor);
+        let (validation, test) = (held_out(&data.validation)?, held_out(&data.test)?);
+        cut += validation.iter().chain(&test).filter(|example| is_cut(example)).count();
+        Ok(Self { train, validation, test, cut })
     }
 
     /// Held-out rows that the forms of the model are compared on.
@@ -175,79 +283,36 @@ impl Rows {
     }
 }
 
+fn is_cut(example: &Example) -> bool {
+    example.texts.iter().any(|text| text.encoding.truncated)
+}
+
+/// The error with the places that its rows come from, as far as examples are rows.
+fn named(error: TrainError, data: &LoadedData) -> TrainError {
+    const MOST: usize = 8;
+    let TrainError::NotFinite { step, loss, rows, place } = error else { return error };
+    let origin = |row: &usize| data.train.get(*row).ok().map(|row| row.origin);
+    let mut origins: Vec<String> = rows.iter().take(MOST).filter_map(origin).collect();
+    if rows.len() > origins.len() {
+        origins.push(format!("{} more", rows.len() - origins.len()));
+    }
+    TrainError::NotFiniteRows { step, loss, origins: origins.join(", "), place }
+}
+
 /// What the stages of one run share.
 struct Run<'a> {
     request: &'a TrainRequest<'a>,
     data: &'a LoadedData,
-    pad_id: i64,
+    task: &'a dyn Task,
 }
 
 impl Run<'_> {
-    /// Trains `model` and returns it with the best weights. What is frozen is computed before, once.
-    fn fit(
-        &self,
-        mut model: Model,
-        rows: &Rows,
-        tell: &mut Listener<'_>,
-    ) -> Result<(Model, Curve), TrainError> {
-        let spec = self.request.spec;
-        let split = split_frozen(&model)?;
-        let (mut graph, names) = match &split {
-            Some(split) => (split.suffix.clone(), split.features.clone()),
-            None => (model.clone(), Vec::new()),
-        };
-        let (mut train, mut validation) = (rows.train.clone(), rows.validation.clone());
-        if let Some(split) = &split {
-            let message = format!("computing what is frozen for {} rows", train.len() + validation.len());
-            tell(stage("features", message));
-            let prefix = lower::portable(&split.prefix)?;
-            let engine = serving_engine(spec, self.request.engines);
-            let threads = spec.train.threads.unwrap_or_else(rayon::current_num_threads);
-            for rows in [&mut train, &mut validation] {
-                let done = features::attach(
-                    rows,
-                    &prefix,
-                    &names,
-                    engine.as_ref(),
-                    threads,
-                    self.request.cache,
-                    tell,
-                )?;
-                tell(Event::Notice(format!(
-                    "{} computed, {} found in the cache",
-                    done.computed, done.cached
-                )));
-            }
-        }
-        Driver::new().edit(&mut graph, &AddLoss { label_smoothing: spec.train.label_smoothing as f32 })?;
-        let parameters: usize =
-            graph.graph.initializers().filter(|(_, i)| i.trainable).map(|(_, i)| i.tensor.len()).sum();
-        let (device, name) = device::choose(spec.train.device)?;
-        let message = format!(
-            "{} on {} rows, {parameters} trainable parameters, on {name}",
-            spec.train.method,
-            train.len()
-        );
-        tell(stage("training", message));
-        let material = Material {
-            train: &train,
-            validation: &validation,
-            label_count: self.data.labels.len(),
-            feature_names: &names,
-            pad_id: self.pad_id,
-        };
-        let curve =
-            with_threads(spec.train.threads, || fit(&mut graph, &material, &spec.train, &device, tell))?;
-        copy_trained(&graph, &mut model)?;
-        Ok((model, curve))
-    }
-
     /// Evaluates through a draft of the artifact, loaded as the service loads it.
     fn evaluate(
         &self,
         contents: &Contents<'_>,
         summary: &Summary<'_>,
-    ) -> Result<(Evaluation, Reference), TrainError> {
+    ) -> Result<(Assessment, Reference), TrainError> {
         let failed = |source| TrainError::Read { path: self.request.output.to_owned(), source };
         let parent = self.request.output.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(parent).map_err(failed)?;
@@ -255,54 +320,47 @@ impl Run<'_> {
         let draft = folder.path().join("artifact");
         let bundle = contents.write(&draft, manifest(summary, None), &Reference::default(), &[])?;
         let predictor = Predictor::load(&bundle, self.request.engines, &LoadOptions::default())?;
-        let test = predictor.predict_batch(&texts(&self.data.test))?;
-        let mut held_out: Vec<Prediction> = predictor.predict_batch(&texts(&self.data.validation))?;
-        held_out.extend(test.iter().cloned());
+        let (validation, test_rows) = (self.data.validation.to_vec()?, self.data.test.to_vec()?);
+        let (_, mut held_out) = self.task.evaluate(&predictor, &validation)?;
+        let fitted = match self.task.is_calibrated() && self.request.spec.export.calibrate {
+            true => calibrate::fit(&self.data.labels, &validation, &held_out)?,
+            false => None,
+        };
+        let temperature = fitted.map_or(1.0, |fitted| fitted.temperature);
+        let predictor = predictor.at_temperature(temperature);
+        held_out = held_out.into_iter().map(|answer| answer.at_temperature(temperature)).collect();
+        let (mut evaluation, test) = self.task.evaluate(&predictor, &test_rows)?;
+        if let (Some(fitted), Assessment::Classes(evaluation)) = (fitted, &mut evaluation) {
+            calibrate::explain(evaluation, fitted, &self.data.labels, &test_rows, &test)?;
+        }
+        held_out.extend(test);
         let reference = build_reference(self.data.labels.names(), &held_out, &ReferenceOptions::default())?;
-        let rows = scored(&self.data.labels, &self.data.test, test);
-        Ok((evaluate(self.data.labels.names(), &rows)?, reference))
+        Ok((evaluation, reference))
     }
-}
-
-/// Rows with the answers to them.
-fn scored(labels: &Labels, rows: &[Row], answers: Vec<Prediction>) -> Vec<Scored> {
-    rows.iter()
-        .zip(answers)
-        .map(|(row, answer)| Scored {
-            truth: index_of(labels, row),
-            probabilities: answer.probabilities,
-            slices: row.slices.clone(),
-        })
-        .collect()
-}
-
-fn texts(rows: &[Row]) -> Vec<&str> {
-    rows.iter().map(|row| row.text.as_str()).collect()
-}
-
-/// Place of a row's label. Every label of the data is in the list: the list is made of them.
-fn index_of(labels: &Labels, row: &Row) -> usize {
-    labels.index(&row.label).unwrap_or_default()
 }
 
 fn load_data(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<LoadedData, TrainError> {
     let spec = request.spec;
     let mut data = fetching(spec, request.cache, tell, |fetch| data::load_dataset(&spec.data, fetch))?;
     if let Some(path) = request.additional {
-        data.add_rows(data::read_labelled_jsonl(path)?, &spec.data);
+        data.add_rows(data::read_labelled_jsonl(path)?, &spec.data)?;
     }
     Ok(data)
 }
 
-fn load_base(spec: &Spec, cache: &Path, tell: &mut Listener<'_>) -> Result<Base, TrainError> {
+pub(crate) fn load_base(spec: &Spec, cache: &Path, tell: &mut Listener<'_>) -> Result<Base, TrainError> {
     let resolved = fetching(spec, cache, tell, |fetch| data::resolve(&spec.model.base, fetch))?;
-    refit_families::load(&resolved.path).map_err(|source| TrainError::Base {
-        source_text: spec.model.base.to_string(),
-        source: Box::new(source),
+    refit_families::load_at(&resolved.path, spec.model.head_at.as_deref()).map_err(|source| {
+        TrainError::Base { source_text: spec.model.base.to_string(), source: Box::new(source) }
     })
 }
 
-fn tokenizer(spec: &Spec, base: &Base, cache: &Path, tell: &mut Listener<'_>) -> Result<Vec<u8>, TrainError> {
+pub(crate) fn tokenizer(
+    spec: &Spec,
+    base: &Base,
+    cache: &Path,
+    tell: &mut Listener<'_>,
+) -> Result<Vec<u8>, TrainError> {
     let path = match (&spec.model.tokenizer, &base.tokenizer) {
         (Some(source), _) => fetching(spec, cache, tell, |fetch| data::resolve(source, fetch))?.path,
         (None, Some(path)) => path.clone(),
@@ -310,27 +368,6 @@ fn tokenizer(spec: &Spec, base: &Base, cache: &Path, tell: &mut Listener<'_>) ->
     };
     let path = if path.is_dir() { path.join(files::TOKENIZER) } else { path };
     std::fs::read(&path).map_err(|source| TrainError::Read { path, source })
-}
-
-/// Copies what was trained in a part of the model, or in the model with a loss, into the model itself.
-fn copy_trained(from: &Model, to: &mut Model) -> Result<(), TrainError> {
-    for (id, initializer) in from.graph.initializers().filter(|(_, initializer)| initializer.trainable) {
-        if let Some(target) = to.graph.find(&from.graph.value(id).name) {
-            to.graph.set_initializer(target, initializer.tensor.clone())?;
-        }
-    }
-    Ok(())
-}
-
-/// Runs with as many threads as the spec asks for; results are the same bits for the same number.
-fn with_threads<R: Send>(
-    threads: Option<usize>,
-    work: impl FnOnce() -> Result<R, TrainError> + Send,
-) -> Result<R, TrainError> {
-    match threads.and_then(|count| rayon::ThreadPoolBuilder::new().num_threads(count).build().ok()) {
-        Some(pool) => pool.install(work),
-        None => work(),
-    }
 }
 
 fn stage(name: &'static str, message: String) -> Event {

@@ -1,53 +1,11 @@
 //! Which epoch's weights are kept, and when to stop.
 
 use crate::TrainError;
+use crate::checkpoint::{Saved, Unreadable, Writer};
 use refit_autodiff::Program;
 use refit_graph::Model;
-use refit_spec::{EarlyStopping, Metric};
-use refit_stats::{ConfusionMatrix, StatsError};
-
-/// Logits of rows with a known label.
-#[derive(Debug, Clone)]
-pub struct Scores {
-    /// One row an example.
-    pub logits: Vec<Vec<f32>>,
-    /// Index of the true label of each row.
-    pub truth: Vec<usize>,
-    /// Mean cross-entropy.
-    pub loss: f64,
-    /// Number of labels.
-    pub label_count: usize,
-}
-
-impl Scores {
-    /// The metric over all rows.
-    ///
-    /// # Errors
-    /// When there are no rows.
-    pub fn metric(&self, metric: Metric) -> Result<f64, StatsError> {
-        let pairs = self.truth.iter().zip(&self.logits).map(|(&truth, logits)| (truth, argmax(logits)));
-        let confusion = ConfusionMatrix::from_pairs(self.label_count, pairs)?;
-        let point = confusion.point_metrics();
-        Ok(match metric {
-            Metric::Accuracy => point.accuracy,
-            Metric::F1Macro => point.f1_macro,
-            Metric::PrecisionMacro => point.precision_macro,
-            Metric::RecallMacro => point.recall_macro,
-            Metric::Loss => self.loss,
-        })
-    }
-}
-
-/// Index of the largest value; the first of equals.
-pub fn argmax(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = index;
-        }
-    }
-    best
-}
+use refit_spec::EarlyStopping;
+use std::io::{self, Write};
 
 /// Keeps the weights of the best epoch in the model.
 pub struct BestWeights {
@@ -78,6 +36,30 @@ impl BestWeights {
             self.epochs_since += 1;
         }
         Ok(better)
+    }
+
+    /// Whether any weights were kept.
+    pub fn is_kept(&self) -> bool {
+        self.best.is_some()
+    }
+
+    /// Writes what is not in the model.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn save<W: Write>(&self, to: &mut Writer<W>) -> io::Result<()> {
+        to.f64s("best", self.best.as_slice())?;
+        to.counts("best/since", &[self.epochs_since])
+    }
+
+    /// What [`Self::save`] wrote.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn restored(&self, from: &mut Saved) -> Result<Self, Unreadable> {
+        let best = from.f64s("best")?.first().copied();
+        let [epochs_since] = from.counts("best/since")?;
+        Ok(Self { rule: self.rule, best, epochs_since })
     }
 
     /// Whether patience is used up.

@@ -1,11 +1,12 @@
 //! What is said about a run: the manifest, the metadata in the ONNX files, the report.
 
 use crate::data::LoadedData;
-use crate::evaluation::Evaluation;
+use crate::evaluation::Assessment;
 use crate::event::Curve;
 use crate::export::{Choice, Parity};
+use crate::forgetting::Forgetting;
 use crate::report;
-use refit_artifact::{Manifest, Precision, SCHEMA_VERSION, Serving, files};
+use refit_artifact::{Manifest, Precision, SCHEMA_VERSION, Serving, TargetScale, files};
 use refit_spec::Spec;
 use std::collections::BTreeMap;
 
@@ -27,6 +28,10 @@ pub struct Summary<'a> {
     pub parity: &'a Parity,
     /// Which file is served, and why.
     pub choice: &'a Choice,
+    /// What the model forgot, where the spec names reference rows.
+    pub forgetting: Option<&'a Forgetting>,
+    /// What turns outputs into the numbers that are answered, where the task answers numbers.
+    pub scale: Option<TargetScale>,
 }
 
 /// Metadata that makes an ONNX file usable without refit.
@@ -41,17 +46,21 @@ pub fn metadata(spec: &Spec, labels: &[String]) -> BTreeMap<String, String> {
 }
 
 /// The manifest; a draft has no evaluation yet.
-pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Evaluation>) -> Manifest {
-    let metrics = evaluation.map_or_else(BTreeMap::new, |evaluation| {
-        BTreeMap::from([
-            ("accuracy".to_owned(), evaluation.metrics.accuracy.estimate),
-            ("accuracy_lower".to_owned(), evaluation.metrics.accuracy.lower),
-            ("accuracy_upper".to_owned(), evaluation.metrics.accuracy.upper),
-            ("f1_macro".to_owned(), evaluation.metrics.f1_macro.estimate),
-            ("baseline_accuracy".to_owned(), evaluation.baseline.accuracy.estimate),
-            ("rows".to_owned(), evaluation.metrics.rows as f64),
-        ])
-    });
+pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Assessment>) -> Manifest {
+    let mut metrics = BTreeMap::new();
+    if let Some(evaluation) = evaluation {
+        metrics.insert("rows".to_owned(), evaluation.rows() as f64);
+        for figure in evaluation.figures() {
+            metrics.insert(format!("{}_lower", figure.name), figure.value.lower);
+            metrics.insert(format!("{}_upper", figure.name), figure.value.upper);
+            metrics.extend(figure.baseline.map(|baseline| (format!("baseline_{}", figure.name), baseline)));
+            metrics.insert(figure.name, figure.value.estimate);
+        }
+    }
+    if let Some(forgetting) = summary.forgetting {
+        metrics.insert("reference_before".to_owned(), forgetting.before.estimate);
+        metrics.insert("reference_after".to_owned(), forgetting.after.estimate);
+    }
     let precision = summary.choice.precision;
     let file = match precision {
         Precision::Float32 => files::MODEL_FLOAT32,
@@ -65,6 +74,7 @@ pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Evaluation>) -> Manif
         code_version: env!("CARGO_PKG_VERSION").to_owned(),
         task: summary.spec.model.task.to_string(),
         labels: summary.data.labels.names().to_vec(),
+        scale: summary.scale,
         files: BTreeMap::new(),
         config: summary.spec.to_toml(),
         data_fingerprint: summary.data.fingerprint.clone(),
@@ -82,7 +92,7 @@ pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Evaluation>) -> Manif
 }
 
 /// The report as one HTML page.
-pub fn report(summary: &Summary<'_>, evaluation: &Evaluation) -> String {
+pub fn report(summary: &Summary<'_>, evaluation: &Assessment) -> String {
     let spec = summary.spec;
     let facts = [
         ("base", spec.model.base.to_string()),
@@ -140,6 +150,7 @@ pub fn report(summary: &Summary<'_>, evaluation: &Evaluation) -> String {
             })
             .collect(),
         quantization: quantization(summary),
+        forgetting: summary.forgetting.cloned(),
         config: spec.to_toml(),
     })
 }

@@ -21,7 +21,8 @@ fn minilm_tokens_equal_the_reference() {
     let reference: serde_json::Value =
         serde_json::from_str(include_str!("../../tests/reference/tokenize_minilm.json")).unwrap();
     assert_eq!(reference["tokenizer_sha256"], tokenizer.sha256);
-    let settings = TextSettings { max_length: reference["max_length"].as_u64().unwrap() as usize };
+    let settings =
+        TextSettings { max_length: reference["max_length"].as_u64().unwrap() as usize, stride: None };
     let text = TextPreprocessor::new(&std::fs::read(&tokenizer.path).unwrap(), settings).unwrap();
     let rows = reference["rows"].as_array().unwrap();
     assert!(rows.len() >= 16);

@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets a machine up, runs the tests, measures.
 
 mod bench;
+mod cuda;
 mod setup;
 mod shell;
 mod test;
@@ -25,6 +26,8 @@ enum Task {
     Check,
     /// Measures against named peers on this machine.
     Bench(bench::Options),
+    /// Builds `refit` for NVIDIA GPUs, with a CUDA compiler from the Python package registry.
+    Cuda(cuda::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -33,5 +36,6 @@ fn main() -> anyhow::Result<()> {
         Task::Test(options) => test::run(&options),
         Task::Check => test::check(),
         Task::Bench(options) => bench::run(&options),
+        Task::Cuda(options) => cuda::run(&options),
     }
 }

@@ -20,6 +20,9 @@ pub fn run(arguments: &CheckArguments, cache: Option<PathBuf>) -> Result<ExitCod
         print!("{}", home.spec.to_toml());
     } else {
         println!("{} is good: {} from {}", home.spec_path.display(), home.model(), home.spec.model.base);
+        if let Some(sentence) = home.spec.no_refit() {
+            println!("{sentence}");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,6 @@ use crate::home::{Home, block_on};
 use crate::progress::Progress;
 use crate::table;
 use anyhow::Result;
-use refit_stats::Interval;
 use refit_trainer::evaluate_artifact;
 use std::path::PathBuf;
 
@@ -23,25 +22,20 @@ pub fn run(arguments: &EvaluateArguments, cache: Option<PathBuf>) -> Result<()> 
         println!("{}", serde_json::to_string_pretty(&evaluation)?);
         return Ok(());
     }
-    println!("{} {version} on {} rows", home.model(), evaluation.metrics.rows);
-    let line = |name: &str, value: Interval, baseline: Option<Interval>| {
-        let baseline = baseline.map(|baseline| format!("{:.4}", baseline.estimate)).unwrap_or_default();
-        [
-            name.to_owned(),
-            format!("{:.4}", value.estimate),
-            format!("{:.4} to {:.4}", value.lower, value.upper),
-            baseline,
-        ]
-    };
-    let metrics = &evaluation.metrics;
-    table::print(
-        ["metric", "value", "95 % interval", "commonest class"],
-        &[
-            line("accuracy", metrics.accuracy, Some(evaluation.baseline.accuracy)),
-            line("f1_macro", metrics.f1_macro, Some(evaluation.baseline.f1_macro)),
-            line("precision_macro", metrics.precision_macro, None),
-            line("recall_macro", metrics.recall_macro, None),
-        ],
-    );
+    println!("{} {version} on {} rows; baseline: {}", home.model(), evaluation.rows(), evaluation.baseline());
+    let lines: Vec<[String; 4]> = evaluation
+        .figures()
+        .into_iter()
+        .map(|figure| {
+            let value = figure.value;
+            [
+                figure.name,
+                format!("{:.4}", value.estimate),
+                format!("{:.4} to {:.4}", value.lower, value.upper),
+                figure.baseline.map(|baseline| format!("{baseline:.4}")).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    table::print(["metric", "value", "95 % interval", "baseline"], &lines);
     Ok(())
 }

@@ -1,17 +1,23 @@
 //! One file a subcommand.
 
 mod check;
+mod compare;
+mod cross_validate;
 mod decisions;
 mod engine;
 mod evaluate;
 mod gate;
+mod inspect;
 mod models;
 mod predict;
 mod promote;
 mod rollback;
 mod scheduler;
+mod search;
 mod serve;
 pub mod train;
+mod trainer;
+mod tune;
 pub mod up;
 
 use crate::cli::{Arguments, Command};
@@ -29,7 +35,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Demo(arguments) => demo::run(&arguments, cache)?,
         Command::Up(arguments) => up::run(&arguments, cache)?,
         Command::Check(arguments) => return check::run(&arguments, cache),
+        Command::Inspect(arguments) => inspect::run(&arguments, cache)?,
         Command::Train(arguments) => train::run(&arguments, cache)?,
+        Command::Trainer(arguments) => trainer::run(&arguments, cache)?,
+        Command::Compare(arguments) => compare::run(&arguments, cache)?,
+        Command::CrossValidate(arguments) => cross_validate::run(&arguments, cache)?,
+        Command::Search(arguments) => search::run(&arguments, cache)?,
+        Command::Tune(arguments) => tune::run(&arguments, cache)?,
         Command::Evaluate(arguments) => evaluate::run(&arguments, cache)?,
         Command::Gate(arguments) => gate::run(&arguments, cache)?,
         Command::Serve(arguments) => serve::run(&arguments, cache)?,
@@ -42,4 +54,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Engine(arguments) => engine::run(&arguments, cache)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The time for a report.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

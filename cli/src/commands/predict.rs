@@ -4,8 +4,8 @@ use crate::cli::PredictArguments;
 use crate::home::{Home, block_on};
 use anyhow::Result;
 use refit_artifact::Bundle;
-use refit_predictor::{LoadOptions, Predictor};
-use serde_json::json;
+use refit_predictor::{Answer, Entity, Input, LoadOptions, Prediction, Predictor};
+use serde_json::{Map, Value, json};
 use std::io::BufRead;
 use std::path::PathBuf;
 
@@ -17,19 +17,52 @@ pub fn run(arguments: &PredictArguments, cache: Option<PathBuf>) -> Result<()> {
         [] => std::io::stdin().lock().lines().collect::<std::io::Result<_>>()?,
         texts => texts.to_vec(),
     };
-    for (text, answer) in texts.iter().zip(predictor.predict_batch(&texts)?) {
-        let confidence = answer.probabilities[answer.index];
-        if arguments.json {
-            println!(
-                "{}",
-                json!({
-                    "text": text, "label": &*answer.label, "confidence": confidence,
-                    "probabilities": answer.probabilities, "version": version,
-                })
-            );
+    if let Some(pair) = &arguments.pair {
+        let inputs: Vec<Input<'_>> = texts.iter().map(|text| Input { text, pair: Some(pair) }).collect();
+        return print(&texts, predictor.predict_batch(&inputs)?, &version, arguments.json);
+    }
+    print(&texts, predictor.predict_batch(&texts)?, &version, arguments.json)
+}
+
+fn print(texts: &[String], answers: Vec<Prediction>, version: &str, as_json: bool) -> Result<()> {
+    for (text, answer) in texts.iter().zip(answers) {
+        let confidence = answer.answer.confidence();
+        if as_json {
+            let mut line = describe(&answer.answer);
+            line.insert("text".to_owned(), json!(text));
+            line.insert("version".to_owned(), json!(version));
+            line.extend(confidence.map(|confidence| ("confidence".to_owned(), json!(confidence))));
+            println!("{}", Value::Object(line));
         } else {
-            println!("{}\t{confidence:.4}\t{text}", answer.label);
+            let confidence = confidence.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+            println!("{}\t{confidence}\t{text}", answer.answer.short());
         }
     }
     Ok(())
+}
+
+fn describe(answer: &Answer) -> Map<String, Value> {
+    let object = match answer {
+        Answer::Class { label, probabilities, .. } => {
+            json!({ "label": &**label, "probabilities": probabilities })
+        }
+        Answer::Labels { labels, probabilities } => {
+            let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
+            json!({ "labels": labels, "probabilities": probabilities })
+        }
+        Answer::Number(number) => json!({ "value": number }),
+        Answer::Entities { entities, .. } => {
+            let one = |entity: &Entity| {
+                json!({
+                    "type": entity.kind, "text": entity.text, "start": entity.start, "end": entity.end,
+                    "probability": entity.probability,
+                })
+            };
+            json!({ "entities": entities.iter().map(one).collect::<Vec<_>>() })
+        }
+        Answer::Span(Some(span)) => json!({ "answer": span.text, "start": span.start, "end": span.end }),
+        Answer::Span(None) => json!({ "answer": null }),
+        Answer::Vector(values) => json!({ "embedding": values }),
+    };
+    if let Value::Object(object) = object { object } else { Map::new() }
 }

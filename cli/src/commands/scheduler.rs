@@ -9,6 +9,9 @@ use std::path::PathBuf;
 
 pub fn run(arguments: &SchedulerArguments, cache: Option<PathBuf>) -> Result<()> {
     let home = Home::open(&arguments.spec, cache)?;
+    if let Some(sentence) = home.spec.no_refit() {
+        anyhow::bail!("there is nothing to schedule: {sentence}");
+    }
     let binary = std::env::current_exe().context("this program cannot find itself")?;
     let mut config = SchedulerConfig::from_spec(home.spec, &home.spec_path, &home.path, &binary);
     config.cache = Some(home.cache);

@@ -1,15 +1,26 @@
 //! `refit train`: a run, registered as a candidate.
 
+mod remote;
+
+pub use remote::Away;
+
 use crate::cli::TrainArguments;
+use crate::events::EventLog;
 use crate::heap;
 use crate::home::{Home, block_on};
+use crate::processes::stop_when_asked;
 use crate::progress::Progress;
 use anyhow::{Context, Result};
 use refit_artifact::{Bundle, Manifest};
-use refit_store::NewVersion;
-use refit_trainer::{TrainOutcome, TrainRequest, train};
+use refit_spec::{Metric, Task};
+use refit_store::{NewVersion, VersionStatus};
+use refit_trainer::{Checkpoints, Resume, Running, Stop, TrainOutcome, TrainRequest, train};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Begins the id of a run that nobody named.
+const BY_HAND: &str = "by-hand-";
 
 pub fn run(arguments: &TrainArguments, cache: Option<PathBuf>) -> Result<()> {
     let home = Home::open(&arguments.spec, cache)?;
@@ -40,7 +51,19 @@ pub struct Registered {
 /// # Errors
 /// Those of the run.
 pub fn register(home: &Home, arguments: &TrainArguments) -> Result<Registered> {
-    let run = arguments.run.clone().unwrap_or_else(|| format!("by-hand-{}", uuid::Uuid::now_v7()));
+    let run = match &arguments.run {
+        Some(run) => run.clone(),
+        None => block_on(unfinished(home))?.unwrap_or_else(|| format!("{BY_HAND}{}", uuid::Uuid::now_v7())),
+    };
+    if let Some(url) = &arguments.trainer {
+        let outcome = block_on(remote::follow(home, arguments, url, &run))?;
+        let version = outcome["version"].as_str().context("the trainer made no version")?.to_owned();
+        let artifact = home.artifact(&version);
+        Bundle::open(&artifact).with_context(|| {
+            format!("the trainer works on another home: start it with --home {}", home.path.display())
+        })?;
+        return Ok(Registered { version: Some(version), artifact, outcome: None });
+    }
     let (version, champion) = block_on(async {
         let store = home.store().await?;
         let version = store.reserve_version(home.model(), &run).await?;
@@ -68,6 +91,19 @@ pub fn register(home: &Home, arguments: &TrainArguments) -> Result<Registered> {
     Ok(Registered { version: Some(version), artifact, outcome })
 }
 
+/// The run by hand that ended early, if there is one: the latest that left a checkpoint and that no process works on.
+async fn unfinished(home: &Home) -> Result<Option<String>> {
+    let store = home.store().await?;
+    let mut versions = store.versions(Some(home.model())).await?;
+    versions.sort_by_key(|version| std::cmp::Reverse(version.created_at));
+    let unfinished = versions.into_iter().find(|version| {
+        version.status == VersionStatus::Reserved
+            && version.run_id.as_ref().is_some_and(|run| run.starts_with(BY_HAND))
+            && Checkpoints::can_be_taken_up(&Checkpoints::folder_of(&home.artifact(&version.version)))
+    });
+    Ok(unfinished.and_then(|version| version.run_id))
+}
+
 fn make(
     home: &Home,
     arguments: &TrainArguments,
@@ -79,6 +115,14 @@ fn make(
     let engines = home.engines();
     let parent = parent.map(|version| home.artifact(version));
     let spec = if parent.is_some() { home.spec.from_champion() } else { home.spec.clone() };
+    let resume = match (arguments.resume, arguments.fresh) {
+        (true, _) => Resume::Must,
+        (_, true) => Resume::Never,
+        _ => Resume::IfSame,
+    };
+    let stop = Stop::default();
+    let _listening = stop_when_asked(&stop, arguments.with_parent);
+    let mut events = arguments.events.as_deref().map(EventLog::open).transpose()?;
     let request = TrainRequest {
         spec: &spec,
         cache: &home.cache,
@@ -87,9 +131,15 @@ fn make(
         additional: arguments.additional.as_deref(),
         champion: parent.as_deref(),
         engines: &engines,
+        running: Running { resume, stop },
     };
     let mut progress = Progress::new();
-    Ok(Some(train(&request, &mut |event| progress.show(event))?))
+    Ok(Some(train(&request, &mut |event| {
+        if let Some(events) = &mut events {
+            events.write(&event);
+        }
+        progress.show(event);
+    })?))
 }
 
 fn metrics(manifest: &Manifest) -> Value {
@@ -101,23 +151,28 @@ impl Registered {
         let bundle = Bundle::open(&self.artifact)?;
         let manifest = bundle.manifest();
         if as_json {
+            let made = self.outcome.as_ref();
             let outcome = json!({
                 "version": self.version, "artifact": self.artifact, "metrics": manifest.metrics,
-                "serving": manifest.serving,
+                "serving": manifest.serving, "epochs": made.map(|made| &made.curve.epochs),
+                "seconds": made.map(|made| made.seconds.iter().copied().collect::<BTreeMap<_, _>>()),
             });
             println!("{outcome}");
             return Ok(());
         }
-        let figure = |name: &str| manifest.metrics.get(name).copied().unwrap_or(f64::NAN);
+        let version = self.version.as_deref().unwrap_or("");
+        let metrics = &manifest.metrics;
+        let task: Task = manifest.task.parse().map_err(anyhow::Error::msg)?;
+        let main = if task == Task::TextClassification { Metric::Accuracy } else { task.metrics()[0] };
+        let figure = |name: String| metrics.get(&name).copied().unwrap_or(f64::NAN);
         println!(
-            "{} {}: accuracy {:.4} ({:.4} to {:.4}) on {} test rows; always the commonest class: {:.4}",
+            "{} {version}: {main} {:.4} ({:.4} to {:.4}) on {} test rows; the baseline has {:.4}",
             manifest.model,
-            self.version.as_deref().unwrap_or(""),
-            figure("accuracy"),
-            figure("accuracy_lower"),
-            figure("accuracy_upper"),
-            figure("rows"),
-            figure("baseline_accuracy"),
+            figure(main.to_string()),
+            figure(format!("{main}_lower")),
+            figure(format!("{main}_upper")),
+            figure("rows".to_owned()),
+            figure(format!("baseline_{main}")),
         );
         println!("{}", manifest.serving.reason);
         let report = bundle.file(refit_artifact::files::REPORT).context("the artifact has no report")?;

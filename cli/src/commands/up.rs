@@ -15,12 +15,17 @@ pub fn run(arguments: &SpecArguments, cache: Option<PathBuf>) -> Result<()> {
     }
     first_version(&home, arguments)?;
     println!("inference  http://{}", home.spec.serve.address);
-    println!("console    http://{}", home.spec.refit.address);
+    let no_refit = home.spec.no_refit();
+    match &no_refit {
+        None => println!("console    http://{}", home.spec.refit.address),
+        Some(sentence) => println!("{sentence}"),
+    }
     block_on(async {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let services = services(&home.spec_path, &home.path, &home.cache, None);
         let mut running = tokio::task::JoinSet::new();
-        for service in services {
+        let wanted = if no_refit.is_none() { 2 } else { 1 };
+        for service in services.into_iter().take(wanted) {
             running.spawn(service.keep_running(stopped.clone()));
         }
         tokio::select! {
@@ -65,6 +70,11 @@ pub fn train_first(home: &Home, arguments: &SpecArguments) -> Result<Registered>
         additional: None,
         start: "pretrained".to_owned(),
         output: None,
+        resume: false,
+        fresh: false,
+        trainer: None,
+        events: None,
+        with_parent: false,
         json: false,
     };
     let registered = train::register(home, &first)?;

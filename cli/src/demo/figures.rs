@@ -26,13 +26,14 @@ impl Figures {
 
     /// Metrics, parity and quantization of version 1.
     pub fn first_version(&mut self, outcome: &TrainOutcome) {
-        let metrics = &outcome.evaluation.metrics;
+        let Some(evaluation) = outcome.evaluation.classes() else { return };
+        let metrics = &evaluation.metrics;
         let accuracy = metrics.accuracy;
         self.set("v1.test.accuracy", accuracy.estimate);
         self.set("v1.test.accuracy_lower", accuracy.lower);
         self.set("v1.test.accuracy_upper", accuracy.upper);
         self.set("v1.test.f1_macro", metrics.f1_macro.estimate);
-        self.set("v1.test.baseline", outcome.evaluation.baseline.accuracy.estimate);
+        self.set("v1.test.baseline", evaluation.baseline.accuracy.estimate);
         self.set("parity.max_abs", outcome.parity.max_abs());
         self.tell(
             "version 1, test rows",
@@ -41,7 +42,7 @@ impl Figures {
                 "{:.3} to {:.3}; always the commonest class {:.3}; macro F1 {:.3}",
                 accuracy.lower,
                 accuracy.upper,
-                outcome.evaluation.baseline.accuracy.estimate,
+                evaluation.baseline.accuracy.estimate,
                 metrics.f1_macro.estimate
             ),
         );

@@ -65,7 +65,7 @@ pub fn run(arguments: &DemoArguments, cache: Option<PathBuf>) -> Result<()> {
 
     println!("2  version 1");
     let started = Instant::now();
-    let spec = SpecArguments { spec: folder.join("refit.toml"), home: Some(folder.clone()) };
+    let spec = SpecArguments { spec: folder.join("refit.toml"), home: Some(folder.clone()), folder: None };
     let home = Home::open(&spec, Some(cache.clone()))?;
     let outcome = up::train_first(&home, &spec)?.outcome.context("version 1 was not trained")?;
     figures.first_version(&outcome);

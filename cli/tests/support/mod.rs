@@ -152,3 +152,157 @@ impl Drop for Background {
         self.stop();
     }
 }
+
+/// A BERT of two narrow layers with a vocabulary of 40 words: trains in no time, needs no network.
+pub mod tiny {
+    use super::Row;
+    use serde_json::json;
+    use std::path::Path;
+
+    const WORDS: [&str; 30] = [
+        "a", "the", "film", "story", "good", "bad", "great", "poor", "fine", "weak", "warm", "cold", "loved",
+        "hated", "bright", "dull", "fast", "slow", "and", "but", "was", "is", "not", "very", "plot", "cast",
+        "end", "scene", "music", "light",
+    ];
+
+    /// Writes the model to `folder/bert`.
+    pub fn write_base(folder: &Path) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/families/tests/data/tiny-bert");
+        let to = folder.join("bert");
+        std::fs::create_dir_all(&to).expect("a folder");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(from.join(file), to.join(file)).expect("copied");
+        }
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
+        let vocabulary: serde_json::Map<_, _> = special
+            .iter()
+            .chain(&WORDS)
+            .enumerate()
+            .map(|(id, word)| ((*word).to_owned(), json!(id)))
+            .collect();
+        let added: Vec<_> = special
+            .iter()
+            .enumerate()
+            .map(|(id, word)| {
+                json!({ "id": id, "content": word, "single_word": false, "lstrip": false, "rstrip": false,
+                        "normalized": false, "special": true })
+            })
+            .collect();
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
+            "normalizer": { "type": "Lowercase" }, "pre_tokenizer": { "type": "Whitespace" },
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{ "SpecialToken": { "id": "[CLS]", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }, { "SpecialToken": { "id": "[SEP]", "type_id": 0 } }],
+                "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+                "special_tokens": {
+                    "[CLS]": { "id": "[CLS]", "ids": [2], "tokens": ["[CLS]"] },
+                    "[SEP]": { "id": "[SEP]", "ids": [3], "tokens": ["[SEP]"] },
+                },
+            },
+            "decoder": null,
+            "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]" },
+        });
+        std::fs::write(to.join("tokenizer.json"), tokenizer.to_string()).expect("written");
+    }
+
+    /// Writes a model of the same kind with random weights to `folder/bert`: `hidden` wide, four times that inside a
+    /// layer, for texts of up to 512 tokens.
+    pub fn write_larger_base(folder: &Path, hidden: usize, layers: usize) {
+        write_base(folder);
+        let folder = folder.join("bert");
+        let config = std::fs::read(folder.join("config.json")).expect("readable");
+        let mut config: serde_json::Value = serde_json::from_slice(&config).expect("JSON");
+        for (key, value) in [
+            ("hidden_size", hidden),
+            ("intermediate_size", 4 * hidden),
+            ("num_hidden_layers", layers),
+            ("max_position_embeddings", 512),
+        ] {
+            config[key] = value.into();
+        }
+        std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
+
+        let small = std::fs::read(folder.join("model.safetensors")).expect("readable");
+        let length = u64::from_le_bytes(small[..8].try_into().expect("eight bytes")) as usize;
+        let small: serde_json::Value = serde_json::from_slice(&small[8..8 + length]).expect("JSON");
+        let (mut header, mut data) = (serde_json::Map::new(), Vec::<u8>::new());
+        let mut state = 1u64;
+        for (name, tensor) in
+            small.as_object().expect("names").iter().filter(|(name, _)| *name != "__metadata__")
+        {
+            let shape: Vec<usize> = tensor["shape"]
+                .as_array()
+                .expect("a shape")
+                .iter()
+                .map(|size| match size.as_u64().expect("a size") as usize {
+                    32 => hidden,
+                    64 => 4 * hidden,
+                    24 => 512,
+                    other => other,
+                })
+                .collect();
+            let names: Vec<String> = match name.split_once("layer.0.") {
+                Some((before, after)) => {
+                    (0..layers).map(|layer| format!("{before}layer.{layer}.{after}")).collect()
+                }
+                None if name.contains("layer.1.") => Vec::new(),
+                None => vec![name.clone()],
+            };
+            for name in names {
+                let start = data.len();
+                for _ in 0..shape.iter().product::<usize>() {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let uniform = (state >> 40) as f32 / (1 << 24) as f32 - 0.5;
+                    let value = if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.06 * uniform };
+                    data.extend(value.to_le_bytes());
+                }
+                header.insert(
+                    name,
+                    json!({ "dtype": "F32", "shape": shape, "data_offsets": [start, data.len()] }),
+                );
+            }
+        }
+        let header = serde_json::Value::Object(header).to_string();
+        let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+        std::fs::write(folder.join("model.safetensors"), file).expect("written");
+    }
+
+    /// `count` texts; those with more good words than bad ones are `good`.
+    pub fn rows(count: usize) -> Vec<Row> {
+        let mut state = 7u64;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        (0..count)
+            .map(|_| {
+                let words: Vec<usize> = (0..4 + next(6)).map(|_| next(WORDS.len())).collect();
+                let score: i32 = words
+                    .iter()
+                    .filter(|word| (4..18).contains(*word))
+                    .map(|word| if word % 2 == 0 { 1 } else { -1 })
+                    .sum();
+                let text = words.iter().map(|word| WORDS[*word]).collect::<Vec<_>>().join(" ");
+                (text, if score >= 0 { "good" } else { "bad" }.to_owned())
+            })
+            .collect()
+    }
+
+    /// Writes base, rows and a `refit.toml`; `train` are lines of `[train]`, `more` the sections after it.
+    pub fn write(folder: &Path, count: usize, train: &str, more: &str) {
+        write_base(folder);
+        super::write_csv(&folder.join("rows.csv"), &rows(count));
+        write_spec(folder, train, more);
+    }
+
+    /// Writes the `refit.toml` alone.
+    pub fn write_spec(folder: &Path, train: &str, more: &str) {
+        let spec = format!(
+            "[model]\nname = \"tiny\"\nbase = \"file:bert\"\n[data]\ntrain = \"file:rows.csv\"\n\
+             split = {{ validation = 0.2, test = 0.2 }}\n[train]\nmax_length = 16\n{train}\n{more}\n"
+        );
+        std::fs::write(folder.join("refit.toml"), spec).expect("written");
+    }
+}

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use refit_stats::Temperature;
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -98,6 +99,19 @@ impl Bundle {
             .map_err(|source| ArtifactError::Parse { path: self.path.join(name), source })
     }
 
+    /// The temperature that was fitted, if one was.
+    pub fn calibration(&self) -> Result<Option<Temperature>, ArtifactError> {
+        if self.file(files::CALIBRATION).is_none() {
+            return Ok(None);
+        }
+        let fitted: Temperature = self.json(files::CALIBRATION)?;
+        if !(fitted.temperature.is_finite() && fitted.temperature > 0.0) {
+            let reason = format!("a temperature of {} is not above 0", fitted.temperature);
+            return Err(inconsistent(&self.path, reason));
+        }
+        Ok(Some(fitted))
+    }
+
     /// What inputs and answers looked like at training time.
     pub fn reference(&self) -> Result<Reference, ArtifactError> {
         let reference: Reference = self.json(files::REFERENCE)?;
@@ -135,9 +149,20 @@ pub(crate) fn check_consistency(path: &Path, manifest: &Manifest) -> Result<(), 
     if !listed(&manifest.serving.file) {
         return Err(ArtifactError::Unlisted { path: path.into(), name: manifest.serving.file.clone() });
     }
+    let task: refit_spec::Task = manifest.task.parse().map_err(|_| {
+        inconsistent(
+            path,
+            format!("nothing is known here of its task {:?}: use a newer refit", manifest.task),
+        )
+    })?;
     let distinct: BTreeSet<&String> = manifest.labels.iter().collect();
-    if distinct.len() < 2 || distinct.len() != manifest.labels.len() {
-        return Err(inconsistent(path, "a classifier needs at least two labels, all different".into()));
+    if distinct.len() < task.fewest_labels() || distinct.len() != manifest.labels.len() {
+        let fewest = ["no", "one", "two"][task.fewest_labels().min(2)];
+        let reason = format!("{task} needs at least {fewest} labels, all different");
+        return Err(inconsistent(path, reason));
+    }
+    if manifest.scale.is_some_and(|scale| !(scale.mean.is_finite() && scale.deviation.is_finite())) {
+        return Err(inconsistent(path, "the scale of its numbers is not finite".into()));
     }
     Ok(())
 }

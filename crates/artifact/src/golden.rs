@@ -15,6 +15,9 @@ pub struct Golden {
 pub struct GoldenExample {
     /// The raw text.
     pub text: String,
+    /// The second text, where the model reads two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<String>,
     /// The token ids of the text, special tokens included, without padding.
     pub input_ids: Vec<i64>,
     /// The logits of every form of the model that was measured.
@@ -28,7 +31,7 @@ pub struct GoldenLogits {
     pub precision: Precision,
     /// The engine that computed them: `onnxruntime` or `tract`.
     pub engine: String,
-    /// One logit a label.
+    /// The model's output, flat: one logit a label, a tag and token, or an end and token; or a vector.
     pub values: Vec<f32>,
 }
 

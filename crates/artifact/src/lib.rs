@@ -10,6 +10,7 @@
 //! | `labels.json` | the labels in the order of the logits |
 //! | `reference.json` | [`Reference`]: what the inputs and answers looked like at training time |
 //! | `golden.json` | [`Golden`]: examples whose answers are replayed when the model is loaded |
+//! | `calibration.json` | the temperature that logits are divided by for their probabilities; 1 where it is absent |
 //! | `metrics.json`, `report.html`, `refit.toml` | the evaluation, for machines and for people; the effective configuration |
 
 mod bundle;
@@ -22,7 +23,7 @@ mod writer;
 pub use bundle::Bundle;
 pub use error::ArtifactError;
 pub use golden::{Golden, GoldenExample, GoldenLogits};
-pub use manifest::{FileRecord, Manifest, ParityCheck, Precision, SCHEMA_VERSION, Serving};
+pub use manifest::{FileRecord, Manifest, ParityCheck, Precision, SCHEMA_VERSION, Serving, TargetScale};
 pub use reference::{Projection, Reference, features};
 pub use writer::Writer;
 
@@ -48,6 +49,8 @@ pub mod files {
     pub const METRICS: &str = "metrics.json";
     /// The evaluation, for people.
     pub const REPORT: &str = "report.html";
+    /// The temperature that makes confidences true, where one was fitted.
+    pub const CALIBRATION: &str = "calibration.json";
     /// The effective configuration.
     pub const CONFIG: &str = "refit.toml";
 }

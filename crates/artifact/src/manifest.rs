@@ -21,8 +21,11 @@ pub struct Manifest {
     pub code_version: String,
     /// The task, such as `text-classification`.
     pub task: String,
-    /// The labels in the order of the logits.
+    /// The labels in the order of the logits; none where the task has none.
     pub labels: Vec<String>,
+    /// What turns the output of a regression into the number that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<TargetScale>,
     /// Sha256 and size of every file but the manifest. Filled in by [`crate::Writer::finish`].
     #[serde(default)]
     pub files: BTreeMap<String, FileRecord>,
@@ -43,6 +46,27 @@ pub struct Manifest {
     /// What was compared before the artifact was written.
     #[serde(default)]
     pub parity: Vec<ParityCheck>,
+}
+
+/// A regression learns (number - mean) / deviation, so that its loss and its rates do not depend on the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetScale {
+    /// Mean of the training rows' numbers.
+    pub mean: f64,
+    /// Their standard deviation, above 0.
+    pub deviation: f64,
+}
+
+impl TargetScale {
+    /// The number for an output of the model.
+    pub fn number(&self, output: f32) -> f64 {
+        f64::from(output) * self.deviation + self.mean
+    }
+
+    /// What the model is to put out for a number.
+    pub fn output(&self, number: f64) -> f32 {
+        ((number - self.mean) / self.deviation) as f32
+    }
 }
 
 /// One file of an artifact.

@@ -29,6 +29,8 @@ pub mod features {
     pub const UNKNOWN_TOKEN_RATE: &str = "unknown_token_rate";
     /// The predicted label.
     pub const PREDICTED_CLASS: &str = "predicted_class";
-    /// The probability of the predicted label, 0 to 1.
+    /// The number that is answered.
+    pub const PREDICTED_NUMBER: &str = "predicted_number";
+    /// The probability of the answer, 0 to 1.
     pub const CONFIDENCE: &str = "confidence";
 }

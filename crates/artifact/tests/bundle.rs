@@ -17,6 +17,7 @@ fn manifest() -> Manifest {
         code_version: "0.1.0".into(),
         task: "text-classification".into(),
         labels: LABELS.map(String::from).to_vec(),
+        scale: None,
         files: BTreeMap::new(),
         config: "[model]\nname = \"reviews\"\n".into(),
         data_fingerprint: "abc".into(),

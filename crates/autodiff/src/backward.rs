@@ -32,22 +32,31 @@ impl Program {
                 pending.add(id, gradient.to_device(&self.device)?)?;
             }
         }
-        for step in self.steps.iter().rev() {
-            let gradients: Vec<Option<Tensor>> =
-                step.node.outputs.iter().map(|id| id.and_then(|id| pending.by_value.remove(&id))).collect();
-            if !step.wanted.is_empty() && gradients.iter().any(Option::is_some) {
-                let made = self.reverse(step, &activations, &gradients)?;
-                // Freed first, so that a gradient which was handed on can be added to in place.
-                drop(gradients);
-                for ((input, gradient), wanted) in step.node.inputs.iter().zip(made).zip(&step.wanted) {
-                    if let (Some(id), Some(gradient), true) = (input, gradient, wanted) {
-                        pending.add(*id, gradient)?;
+        for (range, again) in self.reversed_segments() {
+            if again {
+                self.recompute(range.clone(), &mut activations)?;
+            }
+            for step in self.steps[range].iter().rev() {
+                let gradients: Vec<Option<Tensor>> = step
+                    .node
+                    .outputs
+                    .iter()
+                    .map(|id| id.and_then(|id| pending.by_value.remove(&id)))
+                    .collect();
+                if !step.wanted.is_empty() && gradients.iter().any(Option::is_some) {
+                    let made = self.reverse(step, &activations, &gradients)?;
+                    // Freed first, so that a gradient which was handed on can be added to in place.
+                    drop(gradients);
+                    for ((input, gradient), wanted) in step.node.inputs.iter().zip(made).zip(&step.wanted) {
+                        if let (Some(id), Some(gradient), true) = (input, gradient, wanted) {
+                            pending.add(*id, gradient)?;
+                        }
                     }
                 }
-            }
-            // Nothing above this node reads its outputs any more.
-            for output in step.node.outputs.iter().flatten() {
-                activations.values[output.index()] = None;
+                // Nothing above this node reads its outputs any more.
+                for output in step.node.outputs.iter().flatten() {
+                    activations.values[output.index()] = None;
+                }
             }
         }
         self.collect(pending)

@@ -1,4 +1,5 @@
 use crate::plan::{self, Step};
+use crate::segments::Segments;
 use crate::{AutodiffError, Gradients};
 use candle_core::{Device, Tensor};
 use refit_graph::{DType, Model, ValueId};
@@ -15,8 +16,12 @@ pub struct Program {
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
     pub(crate) parameters: Vec<Parameter>,
+    /// Constants that training changes by itself, and the value that holds what each becomes.
+    pub(crate) statistics: Vec<(ValueId, ValueId)>,
     /// Which values a gradient has to reach.
     pub(crate) live: Vec<bool>,
+    /// Where activations are kept, if not everywhere.
+    pub(crate) segments: Option<Segments>,
 }
 
 /// A trainable initializer.
@@ -50,6 +55,7 @@ impl Program {
                     node: node.clone(),
                     opset,
                     operator,
+                    types: node.outputs.iter().map(|id| graph.fact((*id)?).dtype).collect(),
                     wanted: Vec::new(),
                     reads: Reads::default(),
                     dead_after_evaluation: Vec::new(),
@@ -86,6 +92,10 @@ impl Program {
         for id in output_ids.iter().chain(graph.inputs()) {
             kept[id.index()] = true;
         }
+        let statistics = plan::statistics(&steps, &constants);
+        for (_, next) in &statistics {
+            kept[next.index()] = true;
+        }
         plan::mark_dead(graph.value_count(), &mut steps, &kept);
 
         Ok(Self {
@@ -96,7 +106,9 @@ impl Program {
             inputs: graph.inputs().to_vec(),
             outputs: output_ids,
             parameters,
+            statistics,
             live,
+            segments: None,
         })
     }
 

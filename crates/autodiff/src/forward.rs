@@ -55,18 +55,14 @@ impl Program {
         inputs: &HashMap<String, Tensor>,
         mode: Mode,
     ) -> Result<Activations, AutodiffError> {
-        let mut values: Vec<Option<Tensor>> = vec![None; self.names.len()];
+        let mut values = self.bound(inputs)?;
         let mut shapes = vec![Vec::new(); self.names.len()];
-        self.bind_inputs(inputs, &mut values)?;
-        for (id, tensor) in &self.constants {
-            values[id.index()] = Some(tensor.clone());
-        }
         for (id, value) in values.iter().enumerate() {
             if let Some(tensor) = value {
                 shapes[id] = tensor.dims().to_vec();
             }
         }
-        for step in &self.steps {
+        for (index, step) in self.steps.iter().enumerate() {
             let outputs = self.run(step, &values, mode).map_err(|error| error.at(self.place(step)))?;
             for (id, output) in step.node.outputs.iter().zip(outputs) {
                 if let Some(id) = id {
@@ -74,16 +70,28 @@ impl Program {
                     values[id.index()] = Some(output);
                 }
             }
-            let dead = match mode {
-                Mode::Eval => &step.dead_after_evaluation,
-                Mode::Train { .. } => &step.dead_after_training,
-            };
-            for id in dead {
-                values[id.index()] = None;
+            match mode {
+                Mode::Eval => step.dead_after_evaluation.iter().for_each(|id| values[id.index()] = None),
+                Mode::Train { .. } => {
+                    self.dead_in_training(index, step).for_each(|id| values[id.index()] = None);
+                }
             }
         }
         let outputs = self.outputs.iter().map(|id| (self.names[id.index()].clone(), *id)).collect();
         Ok(Activations { values, shapes, mode, outputs })
+    }
+
+    /// The values that are there before the first node runs: inputs and constants.
+    pub(crate) fn bound(
+        &self,
+        inputs: &HashMap<String, Tensor>,
+    ) -> Result<Vec<Option<Tensor>>, AutodiffError> {
+        let mut values: Vec<Option<Tensor>> = vec![None; self.names.len()];
+        self.bind_inputs(inputs, &mut values)?;
+        for (id, tensor) in &self.constants {
+            values[id.index()] = Some(tensor.clone());
+        }
+        Ok(values)
     }
 
     fn bind_inputs(
@@ -114,7 +122,12 @@ impl Program {
         !overridden && (read || self.outputs.contains(&id))
     }
 
-    fn run(&self, step: &Step, values: &[Option<Tensor>], mode: Mode) -> Result<Vec<Tensor>, OpError> {
+    pub(crate) fn run(
+        &self,
+        step: &Step,
+        values: &[Option<Tensor>],
+        mode: Mode,
+    ) -> Result<Vec<Tensor>, OpError> {
         let host = step.operator.host_inputs();
         let mut inputs: Vec<Option<Tensor>> =
             step.node.inputs.iter().map(|id| id.and_then(|id| values[id.index()].clone())).collect();
@@ -137,7 +150,7 @@ impl Program {
             Mode::Eval => None,
             Mode::Train { seed } => Some(random::mix(seed ^ random::mix(step.id.index() as u64))),
         };
-        Site { node: &step.node, opset: step.opset, device, seed }
+        Site { node: &step.node, opset: step.opset, device, seed, types: &step.types }
     }
 
     pub(crate) fn place(&self, step: &Step) -> String {

@@ -11,12 +11,16 @@
 mod backward;
 mod compile;
 mod error;
+mod finite;
+mod footprint;
 mod forward;
 mod gradients;
 mod parameters;
 mod plan;
+mod segments;
 
 pub use compile::{Parameter, Program};
 pub use error::AutodiffError;
+pub use footprint::{Footprint, Probe};
 pub use forward::{Activations, Mode};
 pub use gradients::Gradients;

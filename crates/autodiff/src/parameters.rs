@@ -1,4 +1,4 @@
-use crate::{AutodiffError, Program};
+use crate::{Activations, AutodiffError, Mode, Program};
 use candle_core::Tensor;
 use refit_graph::{Model, ValueId};
 use refit_ops::kernels::slices;
@@ -35,14 +35,34 @@ impl Program {
         Ok(())
     }
 
-    /// Copies every trainable parameter into the model that the program was compiled from.
+    /// Takes over the running statistics that a forward run in training left behind. Call it once a
+    /// batch, before its backward run frees them; does nothing for a program that has none.
+    pub fn update_statistics(&mut self, activations: &Activations) {
+        if activations.mode == Mode::Eval {
+            return;
+        }
+        for (constant, next) in &self.statistics {
+            if let Some(value) = &activations.values[next.index()] {
+                self.constants.insert(*constant, value.clone());
+            }
+        }
+    }
+
+    /// Constants that training changes without a gradient.
+    pub fn statistics(&self) -> impl Iterator<Item = ValueId> {
+        self.statistics.iter().map(|(constant, _)| *constant)
+    }
+
+    /// Copies every trainable parameter and running statistic into the model that the program was compiled
+    /// from.
     ///
     /// # Errors
     /// When the model is another one.
     pub fn write_back(&self, model: &mut Model) -> Result<(), AutodiffError> {
-        for parameter in &self.parameters {
-            let tensor = refit_ops::to_host(self.parameter(parameter.id)?)?;
-            model.graph.set_initializer(parameter.id, tensor)?;
+        let parameters = self.parameters.iter().map(|parameter| parameter.id);
+        for id in parameters.chain(self.statistics()) {
+            let tensor = refit_ops::to_host(self.parameter(id)?)?;
+            model.graph.set_initializer(id, tensor)?;
         }
         Ok(())
     }

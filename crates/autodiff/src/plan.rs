@@ -1,8 +1,10 @@
 //! What is computed, kept and freed: decided once, from the graph alone.
 
 use crate::AutodiffError;
-use refit_graph::{Graph, Node, NodeId, ValueId};
+use candle_core::Tensor;
+use refit_graph::{DType, Graph, Node, NodeId, ValueId};
 use refit_ops::{Operator, Reads, Site};
+use std::collections::BTreeMap;
 
 /// One node that has to run.
 pub(crate) struct Step {
@@ -10,6 +12,8 @@ pub(crate) struct Step {
     pub node: Node,
     pub opset: i64,
     pub operator: &'static dyn Operator,
+    /// Element types of the outputs, where they are known.
+    pub types: Vec<Option<DType>>,
     /// Which inputs want a gradient; empty when none does.
     pub wanted: Vec<bool>,
     /// Which forward values the reverse rule reads.
@@ -64,6 +68,16 @@ pub(crate) fn mark_live(graph: &Graph, steps: &mut [Step], live: &mut [bool]) ->
         }
     }
     if places.is_empty() { Ok(()) } else { Err(AutodiffError::NotDifferentiable { places }) }
+}
+
+/// Which constants training changes without a gradient, with the values that hold what they become.
+pub(crate) fn statistics(steps: &[Step], constants: &BTreeMap<ValueId, Tensor>) -> Vec<(ValueId, ValueId)> {
+    let of_step = |step: &Step| -> Vec<(ValueId, ValueId)> {
+        let pair =
+            |(input, output): &(usize, usize)| Some((step.node.input(*input)?, step.node.output(*output)?));
+        step.operator.updates().iter().filter_map(pair).collect()
+    };
+    steps.iter().flat_map(of_step).filter(|(constant, _)| constants.contains_key(constant)).collect()
 }
 
 /// Decides after which step each value is freed. `kept` values stay: outputs, inputs, parameters.

@@ -59,7 +59,7 @@ fn ints(values: &[i64]) -> Attribute {
 }
 
 /// `x`, `labels` -> `loss`, as `tests/reference/cnn_gradients.py` has it.
-fn model(reference: Value) -> Model {
+fn model(reference: Value, batch_norm: &OpName) -> Model {
     let mut graph = Graph::new("cnn");
     let dims: [Dim; 4] = ["batch".into(), 3.into(), 27.into(), 25.into()];
     let x = graph.add_input("x", Fact::new(DType::F32, dims));
@@ -69,7 +69,9 @@ fn model(reference: Value) -> Model {
     let padded = ints(&[2, 2, 2, 2]);
     let x = net.layer("Conv", x, &["stem.weight"], &[("strides", two.clone()), ("pads", padded.clone())]);
     let norm = ["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"];
-    let x = net.layer("BatchNormalization", x, &norm, &[]);
+    let inputs: Vec<_> = std::iter::once(Some(x)).chain(norm.map(|name| Some(net.parameter(name)))).collect();
+    let outputs = if batch_norm.is_refit("BatchNorm") { 3 } else { 1 };
+    let x = net.patch.node_with(batch_norm.clone(), "norm", inputs, outputs, [])[0];
     let x = net.node("Relu", &[x], &[]);
     let x = net.node("MaxPool", &[x], &[("kernel_shape", three), ("strides", two.clone()), ("pads", one)]);
     let x = net.layer(
@@ -109,24 +111,62 @@ fn model(reference: Value) -> Model {
 #[test]
 fn loss_and_gradients_equal_pytorch() {
     let reference: Value = serde_json::from_str(include_str!("cnn/reference.json")).expect("a JSON file");
-    let program = Program::compile(&model(reference.clone()), &["loss"], &Device::Cpu).expect("a program");
-    let x = Tensor::from_vec(floats(&reference["x"]), sizes(&reference["x_shape"]), &Device::Cpu);
+    let model = model(reference.clone(), &OpName::standard("BatchNormalization"));
+    let mut program = Program::compile(&model, &["loss"], &Device::Cpu).expect("a program");
+    check_step(&mut program, &reference, &reference);
+}
+
+#[test]
+fn training_by_the_statistics_of_the_batch_equals_pytorch() {
+    let reference: Value = serde_json::from_str(include_str!("cnn/reference.json")).expect("a JSON file");
+    let train = &reference["train"];
+    let mut model = model(reference.clone(), &OpName::refit("BatchNorm"));
+    let mut program = Program::compile(&model, &["loss"], &Device::Cpu).expect("a program");
+    let evaluated = |program: &Program| {
+        let activations = program.forward(&inputs(&reference, 1.0), Mode::Eval).expect("a forward pass");
+        activations.output("loss").and_then(|loss| Ok(loss.to_scalar::<f32>()?)).expect("the loss")
+    };
+    let expected = reference["loss"].as_f64().expect("a loss") as f32;
+    assert!((evaluated(&program) - expected).abs() < 1e-5, "evaluating uses the running statistics");
+    check_step(&mut program, &reference, train);
+    let second = program.forward(&inputs(&reference, 0.5), Mode::Train { seed: 2 }).expect("a forward pass");
+    program.update_statistics(&second);
+    program.write_back(&mut model).expect("the same model");
+    for name in ["running_mean", "running_var"] {
+        let id = model.graph.find(&format!("norm.{name}")).expect("a statistic");
+        let ours = model.graph.initializer(id).and_then(|i| i.tensor.to_f32()).expect("floats");
+        for (a, b) in ours.iter().zip(floats(&train[name])) {
+            assert!((a - b).abs() < 1e-5, "{name}: {a}, PyTorch's {b}");
+        }
+    }
+    assert_ne!(evaluated(&program), expected, "evaluating uses the new running statistics");
+}
+
+fn inputs(reference: &Value, scale: f32) -> HashMap<String, Tensor> {
+    let x = floats(&reference["x"]).into_iter().map(|x| x * scale).collect();
+    let x = Tensor::from_vec(x, sizes(&reference["x_shape"]), &Device::Cpu);
     let labels: Vec<i64> = sizes(&reference["labels"]).into_iter().map(|label| label as i64).collect();
     let labels = Tensor::from_vec(labels, 3, &Device::Cpu).expect("three labels");
-    let inputs = HashMap::from([("x".to_owned(), x.expect("three images")), ("labels".to_owned(), labels)]);
-    let activations = program.forward(&inputs, Mode::Train { seed: 1 }).expect("a forward pass");
+    HashMap::from([("x".to_owned(), x.expect("three images")), ("labels".to_owned(), labels)])
+}
+
+/// One step forwards and backwards: its loss and gradients are those of `expected`.
+fn check_step(program: &mut Program, reference: &Value, expected: &Value) {
+    let activations =
+        program.forward(&inputs(reference, 1.0), Mode::Train { seed: 1 }).expect("a forward pass");
+    program.update_statistics(&activations);
     let loss = activations.output("loss").expect("the loss").clone();
     let value: f32 = loss.to_scalar().expect("a scalar");
-    let expected = reference["loss"].as_f64().expect("a loss") as f32;
-    assert!((value - expected).abs() < 1e-5, "loss {value}, PyTorch's {expected}");
+    let theirs = expected["loss"].as_f64().expect("a loss") as f32;
+    assert!((value - theirs).abs() < 1e-5, "loss {value}, PyTorch's {theirs}");
     let one = HashMap::from([("loss".to_owned(), loss.ones_like().expect("a scalar"))]);
     let gradients = program.backward(activations, one).expect("a reverse pass");
     assert_eq!(program.missing_gradients(&gradients), Vec::<String>::new());
-    assert_eq!(program.parameters().len(), reference["gradients"].as_object().expect("a table").len());
+    assert_eq!(program.parameters().len(), expected["gradients"].as_object().expect("a table").len());
     for parameter in program.parameters() {
         let ours = gradients.get(parameter.id).expect("none is missing");
         let ours: Vec<f32> = ours.flatten_all().and_then(|t| t.to_vec1()).expect("float32");
-        let theirs = floats(&reference["gradients"][&parameter.name]);
+        let theirs = floats(&expected["gradients"][&parameter.name]);
         assert_eq!(ours.len(), theirs.len(), "{}", parameter.name);
         let largest = theirs.iter().fold(0f32, |largest, g| largest.max(g.abs()));
         for (index, (a, b)) in ours.iter().zip(&theirs).enumerate() {

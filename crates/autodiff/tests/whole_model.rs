@@ -221,3 +221,29 @@ fn wrong_inputs_are_named() {
     let chain = format!("{error:?}");
     assert!(chain.contains("lies outside 40 entries") && chain.contains("Gather"), "{chain}");
 }
+
+#[test]
+fn activations_that_are_computed_again_give_the_same_bits_in_less_memory() {
+    let reference = Reference::load();
+    let model = with_loss(reference.model());
+    let mut program = Program::compile(&model, &["loss"], &Device::Cpu).expect("a program");
+    let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let run = |program: &Program| {
+        let mut inputs = reference.inputs();
+        let labels = Tensor::from_vec(reference.integers("labels"), 3, &Device::Cpu).expect("three labels");
+        inputs.insert("labels".to_owned(), labels);
+        let activations = program.forward(&inputs, Mode::Train { seed: 5 }).expect("a forward pass");
+        let kept = activations.kept_bytes();
+        drop(activations);
+        let (loss, gradients) = step(program, &reference, 5);
+        (kept, loss.to_bits(), gradients.iter().map(|(_, g)| bits(g)).collect::<Vec<_>>())
+    };
+    let (all, loss, gradients) = run(&program);
+    assert!(program.recompute_activations() > 3, "a border after every layer at least");
+    let (some, again, same) = run(&program);
+    assert_eq!(loss, again);
+    assert!(gradients == same, "the gradients are not the same bits");
+    let parameters: usize =
+        program.parameters().iter().map(|parameter| 4 * parameter.shape.iter().product::<usize>()).sum();
+    assert!(some - parameters < (all - parameters) * 3 / 4, "{some} bytes are kept, {all} without");
+}

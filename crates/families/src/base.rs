@@ -22,6 +22,12 @@ pub struct Base {
     pub family: String,
     /// Keys of `config.json` that this family does not know and did not read.
     pub ignored_settings: Vec<String>,
+    /// Tensors of the checkpoint that the encoder does not need: buffers, and the heads of other tasks.
+    pub ignored_weights: Vec<String>,
+    /// What `transformers` puts before the encoder's names in a model with a head: `bert.`.
+    pub module_prefix: String,
+    /// What the file calls the value that the head reads.
+    pub cut: String,
 }
 
 /// How the hidden vectors of a text become one.
@@ -31,4 +37,8 @@ pub enum Pooling {
     Cls,
     /// The mean over the tokens that are no padding.
     Mean,
+    /// The largest value of each element over the tokens that are no padding.
+    Max,
+    /// The base gives one vector already.
+    None,
 }

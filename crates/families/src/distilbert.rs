@@ -2,13 +2,16 @@
 //! dropout after the attention.
 
 use crate::{
-    Encoder, Family, FamilyError,
+    ANCHOR, Encoder, Family, FamilyError,
     config::Config,
     transformer::{Keys, LayerNames, Positions, Sizes, Transformer},
     weights::Weights,
 };
 
-pub(crate) const FAMILY: Family = Family { names: &["distilbert"], build };
+pub(crate) const FAMILY: Family = Family { names: &["distilbert"], prefix: PREFIX, build };
+
+/// Before the names of the encoder, where a head stands beside it.
+const PREFIX: &str = "distilbert.";
 
 const KEYS: Keys = Keys {
     hidden: "dim",
@@ -48,7 +51,7 @@ fn build(config: &Config, mut weights: Weights) -> Result<Encoder, FamilyError> 
     let sizes = Sizes { attention_dropout: 0.0, ..Sizes::read(config, &KEYS)? };
     // Sinusoids lie in the file like any other table.
     config.optional::<bool>("sinusoidal_pos_embds")?;
-    weights.strip_prefix("distilbert.");
+    weights.root_at(ANCHOR, PREFIX);
 
     let mut distilbert = Transformer::new("distilbert", sizes, weights);
     let embedded = distilbert.embeddings(Positions::FromZero);

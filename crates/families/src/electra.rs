@@ -5,13 +5,16 @@
 //! fine-tunes.
 
 use crate::{
-    Encoder, Family, FamilyError,
+    ANCHOR, Encoder, Family, FamilyError,
     config::Config,
     transformer::{Keys, LayerNames, Positions, Sizes, Transformer},
     weights::Weights,
 };
 
-pub(crate) const FAMILY: Family = Family { names: &["electra"], build };
+pub(crate) const FAMILY: Family = Family { names: &["electra"], prefix: PREFIX, build };
+
+/// Before the names of the encoder, where a head stands beside it.
+const PREFIX: &str = "electra.";
 
 /// Buffers and the heads of other tasks.
 const IGNORED: [&str; 5] =
@@ -20,7 +23,8 @@ const IGNORED: [&str; 5] =
 fn build(config: &Config, mut weights: Weights) -> Result<Encoder, FamilyError> {
     config.require(&["embedding_size"])?;
     let sizes = Sizes { embedding: config.size("embedding_size")?, ..Sizes::read(config, &Keys::BERT)? };
-    weights.strip_prefix("electra.");
+    weights.refuse("generator_");
+    weights.root_at(ANCHOR, PREFIX);
 
     let mut electra = Transformer::new("electra", sizes, weights);
     let mut embedded = electra.embeddings(Positions::FromZero);

@@ -31,6 +31,12 @@ pub enum FamilyError {
     )]
     Damaged { path: PathBuf, why: String },
 
+    #[error(
+        "{path} is refused: {what}. Nothing in it was executed; where you trust it, save its state_dict alone, or as safetensors",
+        path = path.display()
+    )]
+    Unsafe { path: PathBuf, what: String },
+
     #[error("{path} does not hold the weights that config.json describes: {what}", path = path.display())]
     Tensors { path: PathBuf, what: String },
 
@@ -46,8 +52,14 @@ pub enum FamilyError {
     #[error("{path} cannot be brought into canonical form", path = path.display())]
     Canonicalize { path: PathBuf, source: Box<PassError> },
 
+    #[error("the exported model cannot be brought into canonical form")]
+    Exported { source: Box<PassError> },
+
     #[error("the graph of the encoder cannot be built")]
     Graph(#[from] GraphError),
+
+    #[error("the adapter of {path} cannot be used: {what}", path = path.display())]
+    Adapter { path: PathBuf, what: String },
 
     #[error("the weights of the two models do not fit together: {what}")]
     Transfer { what: String },

@@ -6,14 +6,17 @@
 //! ```
 
 use crate::{
-    Encoder, Family, FamilyError,
+    ANCHOR, Encoder, Family, FamilyError,
     config::Config,
     transformer::{Keys, LayerNames, Positions, Sizes, Transformer},
     weights::Weights,
 };
 use refit_graph::ValueId;
 
-pub(crate) const FAMILY: Family = Family { names: &["mpnet"], build };
+pub(crate) const FAMILY: Family = Family { names: &["mpnet"], prefix: PREFIX, build };
+
+/// Before the names of the encoder, where a head stands beside it.
+const PREFIX: &str = "mpnet.";
 
 const KEYS: Keys = Keys { types: None, ..Keys::BERT };
 
@@ -41,7 +44,7 @@ fn build(config: &Config, mut weights: Weights) -> Result<Encoder, FamilyError> 
         return Err(config.bad("relative_attention_num_buckets", "32: it is what transformers computes"));
     }
     let max_length = sizes.length_after(PADDING, config)?;
-    weights.strip_prefix("mpnet.");
+    weights.root_at(ANCHOR, PREFIX);
 
     let mut mpnet = Transformer::new("mpnet", sizes, weights);
     let embedded = mpnet.embeddings(Positions::AfterPadding(PADDING));
@@ -54,21 +57,8 @@ fn build(config: &Config, mut weights: Weights) -> Result<Encoder, FamilyError> 
 /// at their borders.
 fn relative_bias(mpnet: &mut Transformer, max_length: usize) -> ValueId {
     let name = |part: &str| format!("encoder.relative_{part}");
-    let furthest = max_length as i64 - 1;
     let table = mpnet.parameter("encoder.relative_attention_bias.weight", &[BUCKETS, mpnet.sizes.heads]);
-    let all = mpnet.integers(&name("all_positions"), &(0..=furthest).collect::<Vec<_>>());
-    let buckets = mpnet.integers(&name("buckets"), &(-furthest..=furthest).map(bucket).collect::<Vec<_>>());
-    let [zero, one] = [0, 1].map(|axis| mpnet.integers(&name("axis"), &[axis]));
-    let furthest = mpnet.integer(&name("furthest"), furthest);
-
-    // Of the mask, which the trained half of a split model reads anyway.
-    let length = mpnet.sequence(&name("sequence"), mpnet.attention_mask());
-    let positions = mpnet.standard("Slice", &name("positions"), &[all, zero, length, zero]);
-    let keys = mpnet.standard("Unsqueeze", &name("keys"), &[positions, zero]);
-    let queries = mpnet.standard("Unsqueeze", &name("queries"), &[positions, one]);
-    let distances = mpnet.standard("Sub", &name("distances"), &[keys, queries]);
-    let rows = mpnet.standard("Add", &name("rows"), &[distances, furthest]);
-    let buckets = mpnet.standard("Gather", &name("buckets_of_pairs"), &[buckets, rows]);
+    let buckets = mpnet.of_distances(&name(""), max_length, bucket);
     let bias = mpnet.standard("Gather", &name("bias_of_pairs"), &[table, buckets]);
     mpnet.transpose(&name("bias"), bias, &[2, 0, 1])
 }

@@ -2,13 +2,17 @@
 //! 2020) and CamemBERT (Martin et al. 2020). BERT whose positions count tokens from after the padding id.
 
 use crate::{
-    Encoder, Family, FamilyError,
+    ANCHOR, Encoder, Family, FamilyError,
     config::Config,
     transformer::{Keys, LayerNames, Positions, Sizes, Transformer},
     weights::Weights,
 };
 
-pub(crate) const FAMILY: Family = Family { names: &["roberta", "xlm-roberta", "camembert"], build };
+pub(crate) const FAMILY: Family =
+    Family { names: &["roberta", "xlm-roberta", "camembert"], prefix: PREFIX, build };
+
+/// Before the names of the encoder, where a head stands beside it.
+const PREFIX: &str = "roberta.";
 
 /// Buffers and the heads of other tasks.
 const IGNORED: [&str; 7] = [
@@ -28,7 +32,7 @@ fn build(config: &Config, mut weights: Weights) -> Result<Encoder, FamilyError> 
         return Err(config.bad("pad_token_id", &format!("below vocab_size ({})", sizes.vocabulary)));
     }
     let max_length = sizes.length_after(padding, config)?;
-    weights.strip_prefix("roberta.");
+    weights.root_at(ANCHOR, PREFIX);
 
     let mut roberta = Transformer::new("roberta", sizes, weights);
     let embedded = roberta.embeddings(Positions::AfterPadding(padding));

@@ -1,7 +1,23 @@
 use crate::FamilyError;
-use refit_graph::{Graph, HostTensor, Model, ValueId};
-use refit_passes::edit::parameters;
+use bytes::Bytes;
+use refit_graph::{Graph, HostTensor, Model, ValueId, onnx};
+use refit_passes::{PassError, canonicalize, edit::parameters};
 use std::collections::HashMap;
+
+/// The canonical form of a file that refit exported. Its parameters stay what they are, under their names: what
+/// follows from parameters alone (projections of a table of distances) is not folded into new constants.
+///
+/// # Errors
+/// When the bytes are no ONNX model, or break a rule of the standard.
+pub fn read_exported(bytes: Bytes) -> Result<Model, FamilyError> {
+    let mut model = onnx::read(bytes, &onnx::NoExternalData)?;
+    for id in parameters(&model.graph) {
+        model.graph.set_trainable(id, true);
+    }
+    canonicalize(&mut model)
+        .map_err(|source: PassError| FamilyError::Exported { source: Box::new(source) })?;
+    Ok(model)
+}
 
 /// Copies the parameters of `from` (an artifact's model, say) into those of the same name in `to`, which
 /// keeps what its own form has and exports lose: dropout points, trainability. A linear weight that the

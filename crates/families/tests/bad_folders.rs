@@ -112,7 +112,7 @@ fn unknown_settings_are_reported_and_do_no_harm() {
 fn an_unknown_family_names_the_supported_ones() {
     let folder = Folder::new();
     folder.configure(|config| config["model_type"] = json!("mamba"));
-    let supported = "supported: bert, distilbert, electra, mpnet, roberta, xlm-roberta, camembert";
+    let supported = "supported: bert, deberta-v2, distilbert, electra, modernbert, mpnet, roberta";
     says(&folder.message(), &["\"mamba\" is not supported", supported]);
 }
 

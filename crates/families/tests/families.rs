@@ -17,7 +17,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-const FAMILIES: [&str; 5] = ["bert", "distilbert", "electra", "mpnet", "roberta"];
+const FAMILIES: [&str; 8] =
+    ["bert", "deberta-v2", "deberta-v3", "distilbert", "electra", "modernbert", "mpnet", "roberta"];
 
 type Tensors = HashMap<String, Tensor>;
 
@@ -35,9 +36,15 @@ fn without_dropout(family: &str) -> Model {
     fs::copy(folder(family).join("model.safetensors"), copy.path().join("model.safetensors")).unwrap();
     let mut config: Value =
         serde_json::from_slice(&fs::read(folder(family).join("config.json")).unwrap()).unwrap();
-    let key = if family == "distilbert" { "dropout" } else { "hidden_dropout_prob" };
-    assert_eq!(config[key], 0.1);
-    config[key] = 0.into();
+    let keys: &[&str] = match family {
+        "distilbert" => &["dropout"],
+        "modernbert" => &["attention_dropout", "embedding_dropout", "mlp_dropout"],
+        _ => &["hidden_dropout_prob"],
+    };
+    for key in keys {
+        assert_eq!(config[key], 0.1);
+        config[key] = 0.into();
+    }
     fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
     load(copy.path()).unwrap().model
 }
@@ -234,17 +241,22 @@ fn compare_gradients(family: &str, program: &Program, gradients: &Gradients) {
 
 #[test]
 fn what_is_known_of_the_base() {
+    const ATTENTION: &[&str] = &["attention_probs_dropout_prob"];
     for (family, hidden_size, max_length, inputs, ignored) in [
-        ("bert", 32, 24, 3, "attention_probs_dropout_prob"),
-        ("distilbert", 16, 20, 2, "attention_dropout"),
-        ("electra", 16, 20, 3, "attention_probs_dropout_prob"),
-        ("mpnet", 16, 20, 2, "attention_probs_dropout_prob"),
-        ("roberta", 16, 20, 2, "attention_probs_dropout_prob"),
+        ("bert", 32, 24, 3, ATTENTION),
+        ("deberta-v2", 16, 20, 3, ATTENTION),
+        ("deberta-v3", 16, 20, 2, ATTENTION),
+        ("distilbert", 16, 20, 2, &["attention_dropout"]),
+        ("electra", 16, 20, 3, ATTENTION),
+        ("modernbert", 16, 20, 2, &[]),
+        ("mpnet", 16, 20, 2, ATTENTION),
+        ("roberta", 16, 20, 2, ATTENTION),
     ] {
         let base = tiny(family);
         assert_eq!((base.hidden_size, base.num_layers, base.max_length), (hidden_size, 2, max_length));
-        assert_eq!((base.family.as_str(), base.pooling, base.tokenizer), (family, Pooling::Cls, None));
-        assert_eq!(base.ignored_settings, [ignored], "{family}");
+        let name = if family == "deberta-v3" { "deberta-v2" } else { family };
+        assert_eq!((base.family.as_str(), base.pooling, base.tokenizer), (name, Pooling::Cls, None));
+        assert_eq!(base.ignored_settings, ignored, "{family}");
         let all = ["input_ids", "attention_mask", "token_type_ids"];
         assert_eq!(input_names(&base.model), all[..inputs], "{family}");
         assert_eq!(num_layers(&base.model.graph), 2, "{family}");
@@ -253,9 +265,16 @@ fn what_is_known_of_the_base() {
 
 #[test]
 fn dropout_stands_where_each_family_has_it() {
-    for (family, count) in
-        [("bert", 1 + 2 * 2), ("distilbert", 1 + 2), ("electra", 5), ("mpnet", 5), ("roberta", 5)]
-    {
+    for (family, count) in [
+        ("bert", 1 + 2 * 2),
+        ("deberta-v2", 1 + 2 * 3 + 1),
+        ("deberta-v3", 1 + 2 * 3),
+        ("distilbert", 1 + 2),
+        ("electra", 5),
+        ("modernbert", 5),
+        ("mpnet", 5),
+        ("roberta", 5),
+    ] {
         let model = tiny(family).model;
         let dropouts = model.graph.nodes().filter(|(_, node)| node.op.is_refit("Dropout"));
         let ratios: Vec<Option<f32>> = dropouts.map(|(_, node)| node.float("ratio")).collect();
@@ -322,10 +341,11 @@ fn a_step_trains_every_parameter() {
         let mut expected = trainable(&tiny(family).model);
         expected.extend(["classifier.weight".to_owned(), "classifier.bias".to_owned()]);
         assert_eq!(trainable(&full), expected, "{family}");
-        let lora = Lora { rank: 2, alpha: 4.0, targets: Vec::new(), seed: 3 };
+        let lora = Lora { rank: 2, alpha: 4.0, targets: Vec::new(), dropout: 0.0, seed: 3 };
         let adapted = classifier(family, |model| Driver::new().edit(model, &lora).unwrap());
-        // Two matrices for queries and values of two layers, and the head.
-        assert_eq!(trainable(&adapted).len(), 2 * 2 * 2 + 2, "{family}");
+        // Two matrices for queries and values (one projection in ModernBERT) of two layers, and the head.
+        let projections = if family == "modernbert" { 1 } else { 2 };
+        assert_eq!(trainable(&adapted).len(), 2 * projections * 2 + 2, "{family}");
 
         for model in [full, adapted] {
             let mut program = Program::compile(&model, &["loss"], &Device::Cpu).unwrap();

@@ -186,7 +186,20 @@ impl Patch {
         graph.sort()
     }
 
-    fn value(&mut self, name: &str, fact: Fact) -> ValueId {
+    /// Adds a node whose values are all known.
+    pub(crate) fn push(&mut self, node: Node) {
+        self.nodes.push(node);
+    }
+
+    /// The name of a value of this patch or of the graph that it changes.
+    pub(crate) fn name_of(&self, graph: &Graph, id: ValueId) -> Option<String> {
+        match id.0.checked_sub(self.first_value) {
+            Some(index) => self.values.get(index as usize).map(|(name, _)| name.clone()),
+            None => Some(graph.value(id).name.clone()),
+        }
+    }
+
+    pub(crate) fn value(&mut self, name: &str, fact: Fact) -> ValueId {
         let mut unique = name.to_owned();
         let mut number = 0;
         while unique.is_empty() || self.names.contains(&unique) {

@@ -22,16 +22,14 @@ pub fn evaluate(node: &Node, opset: i64, inputs: &[Option<HostTensor>]) -> Resul
         .iter()
         .map(|input| input.as_ref().map(|tensor| convert::to_device(tensor, site.device)).transpose())
         .collect::<Result<_, _>>()?;
-    let outputs = operator.forward(&site, &tensors)?;
+    let types: Vec<Option<DType>> = inferred.iter().map(|fact| fact.dtype).collect();
+    let outputs = operator.forward(&Site { types: &types, ..site }, &tensors)?;
     outputs
         .iter()
         .enumerate()
-        .map(|(index, output)| {
-            let dtype: Option<DType> = inferred.get(index).and_then(|fact| fact.dtype);
-            match dtype {
-                Some(dtype) => convert::to_host_as(output, dtype),
-                None => convert::to_host(output),
-            }
+        .map(|(index, output)| match types.get(index).copied().flatten() {
+            Some(dtype) => convert::to_host_as(output, dtype),
+            None => convert::to_host(output),
         })
         .collect()
 }

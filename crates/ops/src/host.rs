@@ -4,18 +4,31 @@
 use crate::OpError;
 use crate::kernels::slices;
 use candle_core::{DType, Device, Tensor};
+use std::cell::Cell;
+
+thread_local! {
+    static READS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often operators on this thread have asked for elements on the host, wherever they lay. An operator
+/// for which it grows computes there, on CUDA too: this is how `docs/operators.md` knows.
+pub fn host_reads() -> usize {
+    READS.get()
+}
 
 /// The tensor as contiguous float32 on the CPU; nothing is copied where it is that already.
 pub(crate) fn floats(tensor: &Tensor) -> Result<Tensor, OpError> {
+    READS.set(READS.get() + 1);
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
 }
 
 /// The elements as float64, in order.
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, OpError> {
+    READS.set(READS.get() + 1);
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
-/// The elements as int64, in order.
+/// The elements of indices and sizes as int64, in order: these lie on the host everywhere.
 pub(crate) fn integers(tensor: &Tensor) -> Result<Vec<i64>, OpError> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?)
 }

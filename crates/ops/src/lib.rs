@@ -23,6 +23,7 @@ mod windows;
 pub use convert::{storage_dtype, to_device, to_host, to_host_as};
 pub use error::OpError;
 pub use evaluate::evaluate;
+pub use host::host_reads;
 pub use infer::{infer_facts, opset_of, unsupported};
 pub use operator::{Backward, Element, Known, Operator, Reads, Site};
 pub use problem::Problem;
@@ -31,7 +32,7 @@ use refit_graph::OpName;
 use std::{collections::HashMap, sync::OnceLock};
 
 /// The newest version of the standard's operator set whose rules are known here.
-pub const NEWEST_OPSET: i64 = 21;
+pub const NEWEST_OPSET: i64 = 28;
 
 /// The operator of this name, if it is supported in version `opset` of its operator set. Versions above
 /// [`NEWEST_OPSET`] are read with the newest rules.

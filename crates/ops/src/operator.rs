@@ -38,6 +38,12 @@ pub trait Operator: Sync {
         true
     }
 
+    /// What a training step leaves behind besides gradients: output `o` is what the constant at input `i` is
+    /// from then on, for each `(i, o)` (running statistics).
+    fn updates(&self) -> &'static [(usize, usize)] {
+        &[]
+    }
+
     /// The vector-Jacobian product: gradients of the wanted inputs, `None` for the others.
     ///
     /// # Errors
@@ -63,12 +69,24 @@ pub struct Site<'a> {
     pub device: &'a Device,
     /// In training: the seed of this node in this step. `None` when evaluating.
     pub seed: Option<u64>,
+    /// Element types of the outputs, as far as inference found them: storage does not tell `bool` from
+    /// `uint8`, or `int8` from `int16`.
+    pub types: &'a [Option<DType>],
 }
 
 impl<'a> Site<'a> {
     /// An evaluation on the CPU.
     pub fn new(node: &'a Node, opset: i64) -> Self {
-        Self { node, opset, device: &Device::Cpu, seed: None }
+        Self { node, opset, device: &Device::Cpu, seed: None, types: &[] }
+    }
+
+    /// The element type of output `index`.
+    ///
+    /// # Errors
+    /// When inference did not find it.
+    pub fn output_type(&self, index: usize) -> Result<DType, OpError> {
+        let known = self.types.get(index).copied().flatten();
+        known.ok_or_else(|| self.refuse(format!("the element type of its output {index} is not known")))
     }
 
     /// The error for inputs that do not fit.

@@ -39,6 +39,19 @@ fn cases() -> Vec<(&'static str, Sizes)> {
         ("pointwise", sizes(3, [40, 24], 1, [33, 31], 1)),
         ("pointwise, small", sizes(6, [40, 24], 1, [3, 3], 1)),
         ("pointwise, strided", strided(sizes(3, [40, 24], 1, [15, 14], 1))),
+        ("lines of 2", sizes(9, [32, 48], 1, [2, 2], 3)),
+        ("lines of 4, kernel of 5", sizes(5, [32, 48], 1, [3, 4], 5)),
+        ("lines of 8, groups", sizes(3, [24, 36], 3, [7, 8], 3)),
+        ("lines of 16", sizes(4, [32, 40], 1, [18, 16], 3)),
+        ("lines of 32, strided down", {
+            let s = sizes(2, [32, 24], 1, [31, 32], 3);
+            Sizes { strides: [1, 2, 1], output: [1, 16, 32], ..s }
+        }),
+        ("lines of 8 from lines of 16", {
+            let s = sizes(3, [32, 24], 1, [16, 16], 3);
+            Sizes { pads: [0; 3], input: [1, 16, 10], output: [1, 14, 8], ..s }
+        }),
+        ("depthwise, small", sizes(5, [24, 24], 24, [8, 8], 3)),
         ("depthwise", sizes(4, [24, 24], 24, [17, 19], 3)),
         ("depthwise, strided", strided(sizes(4, [24, 48], 24, [17, 18], 5))),
     ]

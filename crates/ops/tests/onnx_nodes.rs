@@ -1,20 +1,13 @@
 //! The standard's own node tests, for every operator that is implemented.
-//!
-//! `REFIT_ONNX_NODE_TESTS` names a folder with the cases (older `onnx` wheels carry one); without it they
-//! are written by `tests/reference/onnx_nodes.py`, with the first Python that has the `onnx` package:
-//! `$REFIT_PYTHON`, `.venv/bin/python`, `python3`.
 
-use bytes::Bytes;
-use prost::Message;
+mod onnx_cases;
+mod operators_page;
+
+use onnx_cases::{compare, tensor};
 use refit_graph::{HostTensor, Model, ValueId, onnx};
-use refit_ops::{evaluate, find, opset_of};
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Tolerances of the standard's own runner.
-const RELATIVE: f64 = 1e-3;
-const ABSOLUTE: f64 = 1e-6;
+use refit_ops::{evaluate, find, host_reads, opset_of};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
 /// Cases of implemented operators that may fail: a part of the name, and why.
 const SKIPPED: &[(&str, &str)] = &[
@@ -22,6 +15,13 @@ const SKIPPED: &[(&str, &str)] = &[
     ("FLOAT4E2M1", "4-bit floats are carried through files, not computed with"),
     ("INT4", "4-bit integers are carried through files, not computed with"),
     ("INT2", "2-bit integers are carried through files, not computed with"),
+    ("quantizelinear_e4m3fn", "8-bit floats are carried through files, not computed with"),
+    ("quantizelinear_e5m2", "8-bit floats are carried through files, not computed with"),
+    ("quantizelinear_float4e2m1", "4-bit floats are carried through files, not computed with"),
+    ("quantizelinear_int4", "4-bit integers are carried through files, not computed with"),
+    ("quantizelinear_uint4", "4-bit integers are carried through files, not computed with"),
+    ("quantizelinear_int2", "2-bit integers are carried through files, not computed with"),
+    ("quantizelinear_uint2", "2-bit integers are carried through files, not computed with"),
     ("test_equal_string", "strings never reach a tensor: text is tokenized before the model"),
     ("test_identity_opt", "optional values are no tensors"),
     ("test_identity_sequence", "sequences are no tensors"),
@@ -30,30 +30,20 @@ const SKIPPED: &[(&str, &str)] = &[
 
 #[test]
 fn the_standards_node_tests() {
-    let folder = match folder() {
-        Ok(folder) => folder,
-        Err(why) => {
-            let advice = "install the package (`cargo xtask setup`, or `pip install onnx==1.23.2`)";
-            assert!(std::env::var_os("CI").is_none(), "the node tests of ONNX cannot run: {why}; {advice}");
-            eprintln!("skipped: {why}; {advice}");
-            return;
-        }
-    };
-    let mut cases: Vec<PathBuf> =
-        std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
-    cases.sort();
+    let Some(cases) = onnx_cases::cases() else { return };
     let (mut passed, mut failures) = (0, Vec::new());
     let mut used = vec![false; SKIPPED.len()];
     let mut by_operator: BTreeMap<String, usize> = BTreeMap::new();
+    let mut reads_host = BTreeSet::new();
     for case in &cases {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(model) = supported(case) else { continue };
-        match run(case, &model) {
+        match run(case, &model, &mut reads_host) {
             Ok(()) => {
                 passed += 1;
-                for (_, node) in model.graph.nodes() {
-                    *by_operator.entry(node.op.to_string()).or_default() += 1;
-                }
+                let names: BTreeSet<String> =
+                    model.graph.nodes().map(|(_, node)| node.op.to_string()).collect();
+                names.into_iter().for_each(|name| *by_operator.entry(name).or_default() += 1);
             }
             Err(why) => match SKIPPED.iter().position(|(part, _)| name.contains(part)) {
                 Some(index) => used[index] = true,
@@ -65,32 +55,7 @@ fn the_standards_node_tests() {
     let unused: Vec<&str> = SKIPPED.iter().zip(&used).filter(|(_, used)| !**used).map(|(s, _)| s.0).collect();
     assert!(unused.is_empty(), "no case that fails needs these entries any more: {unused:?}");
     assert!(passed >= 1000, "only {passed} of {} cases ran", cases.len());
-    println!("{passed} cases pass; nodes by operator: {by_operator:?}");
-}
-
-fn folder() -> Result<PathBuf, String> {
-    if let Some(folder) = std::env::var_os("REFIT_ONNX_NODE_TESTS") {
-        return Ok(folder.into());
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx_nodes");
-    let pythons = std::env::var_os("REFIT_PYTHON")
-        .map(PathBuf::from)
-        .into_iter()
-        .chain([root.join(".venv/bin/python"), PathBuf::from("python3")]);
-    let mut why = String::new();
-    for python in pythons {
-        let script = root.join("tests/reference/onnx_nodes.py");
-        match Command::new(&python).arg(&script).arg(&folder).output() {
-            Ok(output) if output.status.success() => return Ok(folder),
-            Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stderr).into_owned();
-                why = format!("{}: {}", python.display(), text.lines().last().unwrap_or_default());
-            }
-            Err(error) => why = format!("{}: {error}", python.display()),
-        }
-    }
-    Err(why)
+    operators_page::check(&by_operator, &reads_host, &onnx_cases::versions());
 }
 
 /// The model of a case, if every operator in it is implemented.
@@ -102,7 +67,8 @@ fn supported(case: &Path) -> Option<Model> {
     all_known.then_some(model)
 }
 
-fn run(case: &Path, model: &Model) -> Result<(), String> {
+/// Runs a case and adds the operators that read elements on the host to `reads_host`.
+fn run(case: &Path, model: &Model, reads_host: &mut BTreeSet<String>) -> Result<(), String> {
     for number in 0.. {
         let data = case.join(format!("test_data_set_{number}"));
         if !data.is_dir() {
@@ -118,8 +84,12 @@ fn run(case: &Path, model: &Model) -> Result<(), String> {
         for (_, node) in model.graph.nodes() {
             let inputs: Vec<Option<HostTensor>> =
                 node.inputs.iter().map(|id| id.and_then(|id| values.get(&id).cloned())).collect();
+            let before = host_reads();
             let outputs = evaluate(node, opset_of(model, &node.op.domain), &inputs)
                 .map_err(|error| format!("{error}: {error:?}"))?;
+            if host_reads() > before {
+                reads_host.insert(node.op.to_string());
+            }
             for (id, output) in node.outputs.iter().zip(outputs) {
                 if let Some(id) = id {
                     values.insert(*id, output);
@@ -133,43 +103,4 @@ fn run(case: &Path, model: &Model) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// A `TensorProto` file, read as the initializer of a model.
-fn tensor(path: &Path) -> Result<HostTensor, String> {
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let mut proto =
-        onnx::proto::TensorProto::decode(Bytes::from(bytes)).map_err(|e| format!("no tensor: {e}"))?;
-    proto.name = Some("tensor".to_owned());
-    let graph = onnx::proto::GraphProto { initializer: vec![proto], ..Default::default() };
-    let model = onnx::proto::ModelProto { graph: Some(Box::new(graph)), ..Default::default() };
-    let model = onnx::read(model.encode_to_vec().into(), &onnx::NoExternalData).map_err(|e| e.to_string())?;
-    let (_, initializer) = model.graph.initializers().next().ok_or("no tensor")?;
-    Ok(initializer.tensor.clone())
-}
-
-fn compare(got: &HostTensor, expected: &HostTensor) -> Result<(), String> {
-    if (got.dtype(), got.shape()) != (expected.dtype(), expected.shape()) {
-        return Err(format!(
-            "{}{:?}, expected {}{:?}",
-            got.dtype(),
-            got.shape(),
-            expected.dtype(),
-            expected.shape()
-        ));
-    }
-    match (got.to_f32(), expected.to_f32()) {
-        (Some(got), Some(expected)) => {
-            let close = |a: f32, b: f32| {
-                let (a, b) = (f64::from(a), f64::from(b));
-                a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= ABSOLUTE + RELATIVE * b.abs()
-            };
-            match got.iter().zip(&expected).position(|(a, b)| !close(*a, *b)) {
-                Some(i) => Err(format!("element {i} is {}, expected {}", got[i], expected[i])),
-                None => Ok(()),
-            }
-        }
-        _ if got.bytes() == expected.bytes() => Ok(()),
-        _ => Err(format!("{:?}, expected {:?}", got.to_i64(), expected.to_i64())),
-    }
 }

@@ -103,7 +103,7 @@ impl Subject {
             Precision::Int8 => "int8",
         };
         let workers = predictor.sessions(threads)?;
-        let (text, encoding) = text_of_length(|text| Ok(workers[0].tokenize(text)?))?;
+        let (text, encoding) = text_of_length(|text| Ok(workers[0].tokenize(text)?.remove(0).encoding))?;
         let answer = |mut worker: Worker| -> Answer {
             let text = text.clone();
             Box::new(move || {
@@ -122,7 +122,7 @@ impl Subject {
         engines: &Engines,
         threads: usize,
     ) -> Result<Self> {
-        let settings = TextSettings { max_length: 512 };
+        let settings = TextSettings { max_length: 512, stride: None };
         let preprocessor = Arc::new(TextPreprocessor::new(&fs::read(tokenizer)?, settings)?);
         let engine: &Arc<dyn Engine> =
             engines.get(engine).with_context(|| format!("no {engine}: {:?}", engines.report()))?;

@@ -41,8 +41,20 @@ pub enum PredictorError {
         /// What was asked for.
         precision: Precision,
     },
-    /// The model's inputs or outputs are not those of a text classifier.
-    #[error("the model in {path} is not a text classifier that refit exported: {reason}")]
+    /// A second text is missing, or is one too many.
+    #[error("{}", if *missing {
+        format!("a model for {task} reads two texts: send the second one, or the question, as \"pair\"")
+    } else {
+        format!("a model for {task} reads one text: leave out \"pair\"")
+    })]
+    Pair {
+        /// What the model does.
+        task: refit_spec::Task,
+        /// Whether it is missing.
+        missing: bool,
+    },
+    /// The model's inputs or outputs are not those of its task.
+    #[error("the model in {path} is none that refit exported for its task: {reason}")]
     Model {
         /// The artifact.
         path: PathBuf,

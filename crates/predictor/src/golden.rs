@@ -1,7 +1,6 @@
 use refit_artifact::{Golden, Precision};
-use refit_preprocess::Encoding;
 
-use crate::{Choice, PredictorError, worker::Worker};
+use crate::{Choice, Input, PredictorError, worker::Worker};
 
 /// The largest difference of a logit in float32, whatever the engine: engines add in different orders.
 pub const FLOAT32_TOLERANCE: f32 = 1e-4;
@@ -28,7 +27,10 @@ pub(crate) fn replay(worker: &mut Worker, golden: &Golden) -> Result<GoldenRepla
     let mut outcome = GoldenReplay::default();
     for example in &golden.examples {
         let Some(stored) = example.logits_for(choice.precision, &choice.engine) else { continue };
-        let encoding: Encoding = worker.tokenize(&example.text)?;
+        let input = Input { text: &example.text, pair: example.pair.as_deref() };
+        // Where there are several windows, the first stands for all.
+        let windows = worker.tokenize(input)?;
+        let Some(encoding) = windows.into_iter().next().map(|window| window.encoding) else { continue };
         let path = worker.artifact_path().to_path_buf();
         if encoding.input_ids != example.input_ids {
             let (expected, found) = (example.input_ids.clone(), encoding.input_ids);

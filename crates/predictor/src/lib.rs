@@ -4,22 +4,29 @@
 //! An answer never depends on what else is asked at the same time: every text runs alone, without padding. On a CPU a
 //! batch costs per token about what single texts cost, and padding costs more.
 
+mod answer;
 mod choice;
 mod engines;
+mod entities;
 mod error;
 mod golden;
+mod input;
 mod observation;
 mod prediction;
 mod predictor;
 mod reference;
+mod span;
 mod worker;
 
+pub use answer::{Answer, Entity, Span, TaggedWord};
 pub use choice::{Choice, Form};
 pub use engines::{Availability, EngineConfig, Engines};
 pub use error::PredictorError;
 pub use golden::{FLOAT32_TOLERANCE, GoldenReplay, INT8_OTHER_ENGINE_TOLERANCE, INT8_TOLERANCE};
+pub use input::Input;
 pub use observation::{FeatureValue, Observation};
 pub use prediction::Prediction;
 pub use predictor::{LoadOptions, Predictor};
 pub use reference::{ReferenceOptions, build_reference};
+pub use span::best_span;
 pub use worker::Worker;

@@ -11,10 +11,12 @@ pub struct Observation {
     pub token_count: usize,
     /// The part of the tokens that the tokenizer does not know, 0 to 1.
     pub unknown_token_rate: f64,
-    /// The predicted label.
-    pub predicted_class: Arc<str>,
-    /// The probability of the predicted label, 0 to 1.
-    pub confidence: f64,
+    /// The predicted label, where there is one.
+    pub predicted_class: Option<Arc<str>>,
+    /// How sure the model is, 0 to 1, where it says so.
+    pub confidence: Option<f64>,
+    /// The number that was answered, where it is one.
+    pub number: Option<f64>,
     /// The embedding's coordinate along each of the reference's projections, in their order.
     pub projections: Vec<f64>,
 }
@@ -36,8 +38,9 @@ impl Observation {
             features::TEXT_LENGTH => Some(FeatureValue::Number(self.text_length as f64)),
             features::TOKEN_COUNT => Some(FeatureValue::Number(self.token_count as f64)),
             features::UNKNOWN_TOKEN_RATE => Some(FeatureValue::Number(self.unknown_token_rate)),
-            features::PREDICTED_CLASS => Some(FeatureValue::Category(&self.predicted_class)),
-            features::CONFIDENCE => Some(FeatureValue::Number(self.confidence)),
+            features::PREDICTED_CLASS => self.predicted_class.as_deref().map(FeatureValue::Category),
+            features::CONFIDENCE => self.confidence.map(FeatureValue::Number),
+            features::PREDICTED_NUMBER => self.number.map(FeatureValue::Number),
             _ => {
                 let place =
                     reference.projections.iter().position(|projection| projection.feature == feature)?;

@@ -8,13 +8,14 @@ use std::{
 use refit_artifact::{Bundle, Manifest, Reference, files};
 use refit_engine::{Engine, Session, SessionOptions};
 use refit_preprocess::{TextPreprocessor, TextSettings};
+use refit_spec::Task;
 use refit_stats::StatsError;
 
 use crate::{
-    Choice, Engines, Form, GoldenReplay, Prediction, PredictorError, Worker,
+    Choice, Engines, Form, GoldenReplay, Input, Prediction, PredictorError, Worker,
     choice::choose,
     golden::replay,
-    worker::{Input, LOGITS, Shared},
+    worker::{Port, Shared, output_of},
 };
 
 /// How a model is loaded.
@@ -40,6 +41,7 @@ pub struct Predictor {
     shared: Arc<Shared>,
     workers: usize,
     replayed: GoldenReplay,
+    temperature: f64,
 }
 
 impl Predictor {
@@ -53,37 +55,51 @@ impl Predictor {
         let session_options = SessionOptions { threads: options.threads };
         let session = engine.load(model.as_path().into(), &session_options)?;
         let manifest = bundle.manifest().clone();
+        let task = task_of(bundle)?;
         let shared = Arc::new(Shared {
             path: bundle.path().to_path_buf(),
+            task,
             labels: manifest.labels.iter().map(|label| Arc::from(label.as_str())).collect(),
             reference: checked_reference(bundle, &manifest)?,
             preprocessor: preprocessor(bundle)?,
-            inputs: inputs_of(bundle, session.as_ref())?,
+            inputs: inputs_of(bundle, task, session.as_ref())?,
             model: session.model(),
             idle: Mutex::new(vec![session]),
             engine_version: engine.version().to_owned(),
             manifest,
             choice,
         });
-        let mut predictor =
-            Self { shared, workers: options.workers.max(1), replayed: GoldenReplay::default() };
+        let temperature = bundle.calibration()?.map_or(1.0, |fitted| fitted.temperature);
+        let workers = options.workers.max(1);
+        let mut predictor = Self { shared, workers, replayed: GoldenReplay::default(), temperature };
         let mut worker = predictor.worker()?;
         predictor.replayed = replay(&mut worker, &bundle.golden()?)?;
         drop(worker);
         Ok(predictor)
     }
 
-    /// Answers one text.
-    pub fn predict(&self, text: &str) -> Result<Prediction, PredictorError> {
-        self.worker()?.predict(text)
+    /// The same model with probabilities at another temperature, above 0; labels stay what they are.
+    #[must_use]
+    pub fn at_temperature(self, temperature: f64) -> Self {
+        Self { temperature, ..self }
     }
 
-    /// Answers texts, several at a time but each exactly as [`Predictor::predict`] does; answers are in the order of
-    /// the texts.
-    pub fn predict_batch<T: AsRef<str> + Sync>(
-        &self,
-        texts: &[T],
-    ) -> Result<Vec<Prediction>, PredictorError> {
+    /// What logits are divided by for their probabilities.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
+    }
+
+    /// Answers one text, or pair of texts.
+    pub fn predict<'a>(&self, input: impl Into<Input<'a>>) -> Result<Prediction, PredictorError> {
+        self.worker()?.predict(input)
+    }
+
+    /// Answers texts or pairs, several at a time but each exactly as [`Predictor::predict`] does; answers are in the
+    /// order of the texts.
+    pub fn predict_batch<'a, T: Sync>(&self, texts: &'a [T]) -> Result<Vec<Prediction>, PredictorError>
+    where
+        &'a T: Into<Input<'a>>,
+    {
         let workers = self.sessions(self.workers.min(texts.len()))?;
         let Some(count) = NonZero::new(workers.len()) else { return Ok(Vec::new()) };
         let share = texts.len().div_ceil(count.get());
@@ -93,7 +109,7 @@ impl Predictor {
                 .zip(texts.chunks(share))
                 .map(|(mut worker, texts)| {
                     scope.spawn(move || {
-                        texts.iter().map(|text| worker.predict(text.as_ref())).collect::<Result<Vec<_>, _>>()
+                        texts.iter().map(|text| worker.predict(text)).collect::<Result<Vec<_>, _>>()
                     })
                 })
                 .collect();
@@ -117,12 +133,17 @@ impl Predictor {
             Some(session) => session,
             None => self.shared.model.session()?,
         };
-        Ok(Worker::new(Arc::clone(&self.shared), session))
+        Ok(Worker::new(Arc::clone(&self.shared), session, self.temperature))
     }
 
     /// What the artifact says about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.shared.manifest
+    }
+
+    /// What the model does.
+    pub fn task(&self) -> Task {
+        self.shared.task
     }
 
     /// The labels in the order of the logits.
@@ -187,20 +208,28 @@ fn checked_reference(bundle: &Bundle, manifest: &Manifest) -> Result<Reference, 
     Ok(reference)
 }
 
-fn inputs_of(bundle: &Bundle, session: &dyn Session) -> Result<Vec<Input>, PredictorError> {
-    let not_a_classifier =
-        |reason: String| PredictorError::Model { path: bundle.path().to_path_buf(), reason };
-    if !session.outputs().iter().any(|output| output.name == LOGITS) {
-        return Err(not_a_classifier("it has no output \"logits\"".to_owned()));
+fn task_of(bundle: &Bundle) -> Result<Task, PredictorError> {
+    bundle
+        .manifest()
+        .task
+        .parse()
+        .map_err(|reason| PredictorError::Model { path: bundle.path().to_path_buf(), reason })
+}
+
+fn inputs_of(bundle: &Bundle, task: Task, session: &dyn Session) -> Result<Vec<Port>, PredictorError> {
+    let unusable = |reason: String| PredictorError::Model { path: bundle.path().to_path_buf(), reason };
+    let name = output_of(task);
+    if !session.outputs().iter().any(|output| output.name == name) {
+        return Err(unusable(format!("it has no output {name:?}")));
     }
     session
         .inputs()
         .iter()
         .map(|port| {
-            Input::ALL
+            Port::ALL
                 .into_iter()
                 .find(|input| input.name() == port.name)
-                .ok_or_else(|| not_a_classifier(format!("nothing is known about its input {:?}", port.name)))
+                .ok_or_else(|| unusable(format!("nothing is known about its input {:?}", port.name)))
         })
         .collect()
 }

@@ -49,14 +49,26 @@ fn distributions(
         let values: Vec<f64> = rows.iter().map(|row| value(&row.observation)).collect();
         ReferenceDistribution::numeric(feature, &values, bins)
     };
-    let classes = rows.iter().map(|row| &*row.label);
     let mut distributions = vec![
         numeric(features::TEXT_LENGTH, &|observation| observation.text_length as f64)?,
         numeric(features::TOKEN_COUNT, &|observation| observation.token_count as f64)?,
         numeric(features::UNKNOWN_TOKEN_RATE, &|observation| observation.unknown_token_rate)?,
-        ReferenceDistribution::categorical(features::PREDICTED_CLASS, labels, classes)?,
-        numeric(features::CONFIDENCE, &|observation| observation.confidence)?,
     ];
+    let classes: Option<Vec<&str>> =
+        rows.iter().map(|row| row.observation.predicted_class.as_deref()).collect();
+    if let Some(classes) = classes.filter(|classes| !classes.is_empty()) {
+        let feature = features::PREDICTED_CLASS;
+        distributions.push(ReferenceDistribution::categorical(feature, labels, classes.into_iter())?);
+    }
+    for (feature, value) in [
+        (features::CONFIDENCE, (|row| row.confidence) as fn(&Observation) -> Option<f64>),
+        (features::PREDICTED_NUMBER, |row| row.number),
+    ] {
+        let values: Option<Vec<f64>> = rows.iter().map(|row| value(&row.observation)).collect();
+        if let Some(values) = values.filter(|values| !values.is_empty()) {
+            distributions.push(ReferenceDistribution::numeric(feature, &values, bins)?);
+        }
+    }
     for projection in projections {
         let values: Vec<f64> =
             rows.iter().map(|row| project(&projection.direction, &row.embedding)).collect();

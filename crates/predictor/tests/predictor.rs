@@ -6,8 +6,8 @@ use refit_artifact::{
     Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Serving, Writer, files,
 };
 use refit_predictor::{
-    EngineConfig, Engines, FLOAT32_TOLERANCE, FeatureValue, Form, LoadOptions, Predictor, PredictorError,
-    ReferenceOptions, build_reference,
+    Answer, EngineConfig, Engines, FLOAT32_TOLERANCE, FeatureValue, Form, LoadOptions, Predictor,
+    PredictorError, ReferenceOptions, build_reference,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ struct Parts {
     reference: Reference,
     max_length: usize,
     labels: Vec<String>,
+    temperature: Option<f64>,
 }
 
 fn expected(case: usize, precision: Precision) -> Vec<f32> {
@@ -67,6 +68,7 @@ fn parts() -> Parts {
     };
     let example = |case: usize| GoldenExample {
         text: TEXTS[case].into(),
+        pair: None,
         input_ids: input_ids(case),
         logits: vec![logits(case, Precision::Float32), logits(case, Precision::Int8)],
     };
@@ -78,6 +80,7 @@ fn parts() -> Parts {
             created_at: "2026-11-21T04:00:00Z".parse().unwrap(),
             code_version: "0.1.0".into(),
             task: "text-classification".into(),
+            scale: None,
             labels: LABELS.map(String::from).to_vec(),
             files: BTreeMap::new(),
             config: String::new(),
@@ -97,6 +100,7 @@ fn parts() -> Parts {
         reference: Reference::default(),
         max_length: 9,
         labels: LABELS.map(String::from).to_vec(),
+        temperature: None,
     }
 }
 
@@ -116,6 +120,11 @@ fn write(folder: &Path, change: impl FnOnce(&mut Parts)) -> Bundle {
     writer.add_json(files::REFERENCE, &parts.reference).unwrap();
     writer.add_json(files::GOLDEN, &parts.golden).unwrap();
     writer.add_file(files::CONFIG, b"").unwrap();
+    if let Some(temperature) = parts.temperature {
+        let fitted =
+            json!({"temperature": temperature, "rows": 9, "log_loss_before": 0.7, "log_loss_after": 0.6});
+        writer.add_json(files::CALIBRATION, &fitted).unwrap();
+    }
     writer.finish(parts.manifest).unwrap();
     Bundle::open(target).unwrap()
 }
@@ -153,9 +162,12 @@ fn texts_are_answered_as_the_reference_says() {
             let expected = expected(case, precision);
             let prediction = predictor.predict(text).unwrap();
             assert_close(&prediction.logits, &expected);
-            assert_eq!(prediction.index, usize::from(expected[1] > expected[0]));
-            assert_eq!(&*prediction.label, LABELS[prediction.index]);
-            assert!((prediction.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+            let Answer::Class { label, index, probabilities } = &prediction.answer else {
+                panic!("no class: {prediction:?}")
+            };
+            assert_eq!(*index, usize::from(expected[1] > expected[0]));
+            assert_eq!(&**label, LABELS[*index]);
+            assert!((probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
             assert_eq!(prediction.embedding.len(), 8);
         }
     }
@@ -189,11 +201,9 @@ fn what_drift_is_measured_by_is_observed() {
     let observed = &prediction.observation;
     assert_eq!((observed.text_length, observed.token_count), (34, 9));
     assert_eq!(observed.unknown_token_rate, 1.0 / 9.0);
-    assert_eq!(observed.confidence, f64::from(prediction.probabilities[prediction.index]));
-    assert_eq!(
-        observed.value(&reference, "predicted_class"),
-        Some(FeatureValue::Category(&prediction.label))
-    );
+    assert_eq!(observed.confidence, prediction.answer.confidence());
+    let label = prediction.answer.label().unwrap();
+    assert_eq!(observed.value(&reference, "predicted_class"), Some(FeatureValue::Category(&label)));
     assert_eq!(
         observed.value(&reference, "embedding_1"),
         Some(FeatureValue::Number(observed.projections[1]))
@@ -264,7 +274,7 @@ fn other_answers_than_at_training_time_are_refused() {
 #[test]
 fn labels_that_do_not_fit_the_model_are_refused() {
     let error = refusal(|parts| parts.labels.push("neutral".into()));
-    assert!(error.to_string().contains("2 logits for 3 labels"), "{error}");
+    assert!(error.to_string().contains("2 values for 3"), "{error}");
 }
 
 #[test]
@@ -306,4 +316,22 @@ fn a_named_library_that_is_wrong_is_reported_and_harmless() {
     assert_eq!(onnxruntime.version, None);
     assert!(!onnxruntime.detail.is_empty());
     assert!(Predictor::load(&write(folder.path(), |_| {}), &engines, &LoadOptions::default()).is_ok());
+}
+
+#[test]
+fn a_shipped_temperature_changes_confidence_and_never_a_label() {
+    let plain = load(|_| {}, Form::AsManifest).unwrap();
+    let calibrated = load(|parts| parts.temperature = Some(2.5), Form::AsManifest).unwrap();
+    assert_eq!((plain.temperature(), calibrated.temperature()), (1.0, 2.5));
+    for text in TEXTS {
+        let (before, after) = (plain.predict(text).unwrap(), calibrated.predict(text).unwrap());
+        assert_eq!((before.answer.label(), &before.logits), (after.answer.label(), &after.logits));
+        let expected = before.clone().at_temperature(2.5);
+        assert_eq!(after, expected);
+        assert!(after.observation.confidence < before.observation.confidence, "{text}");
+        assert_eq!(after.observation.confidence, after.answer.confidence());
+        assert_eq!(after.at_temperature(1.0), before);
+    }
+    let broken = refusal(|parts| parts.temperature = Some(-1.0)).to_string();
+    assert!(!broken.is_empty());
 }

@@ -8,7 +8,9 @@
 mod batch;
 mod error;
 mod text;
+mod window;
 
 pub use batch::{PaddedBatch, pad};
 pub use error::PreprocessError;
 pub use text::{Encoding, TextPreprocessor, TextSettings};
+pub use window::{Window, characters, words};

@@ -9,7 +9,9 @@ use crate::error::PreprocessError;
 /// Turns text into token ids, the same way in training and in serving.
 #[derive(Debug, Clone)]
 pub struct TextPreprocessor {
-    tokenizer: Tokenizer,
+    pub(crate) tokenizer: Tokenizer,
+    /// The same without truncation, where long texts are read in windows.
+    pub(crate) whole: Option<Tokenizer>,
     settings: TextSettings,
     pad_id: i64,
     unknown_id: Option<i64>,
@@ -21,16 +23,19 @@ pub struct TextPreprocessor {
 pub struct TextSettings {
     /// Most tokens of a text, special tokens included; what is longer loses its end.
     pub max_length: usize,
+    /// Tokens that neighbouring windows over a long text share; absent where a long text is cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stride: Option<usize>,
 }
 
 impl Default for TextSettings {
     fn default() -> Self {
-        Self { max_length: 128 }
+        Self { max_length: 128, stride: None }
     }
 }
 
 /// One text as tokens, without padding. The three lists have the same length, at least 1.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Encoding {
     /// Token ids.
     pub input_ids: Vec<i64>,
@@ -78,11 +83,12 @@ impl TextPreprocessor {
         if settings.max_length <= special {
             return Err(PreprocessError::MaxLength { max_length: settings.max_length, special });
         }
+        let whole = settings.stride.map(|_| tokenizer.clone());
         let truncation = TruncationParams { max_length: settings.max_length, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(PreprocessError::ReadTokenizer)?;
         let pad_id = file.pad_id(&tokenizer).unwrap_or(0);
         let unknown_id = file.unknown_id(&tokenizer);
-        Ok(Self { tokenizer, settings, pad_id, unknown_id })
+        Ok(Self { tokenizer, whole, settings, pad_id, unknown_id })
     }
 
     /// The settings it was made with.
@@ -105,7 +111,11 @@ impl TextPreprocessor {
     /// # Errors
     /// When the tokenizer refuses the text, which a tokenizer with an unknown token does not do.
     pub fn encode(&self, text: &str) -> Result<Encoding, PreprocessError> {
-        let encoded = encode_with(&self.tokenizer, text)?;
+        Ok(self.encoding(&encode_with(&self.tokenizer, text)?))
+    }
+
+    /// What a graph reads of the library's encoding.
+    pub(crate) fn encoding(&self, encoded: &tokenizers::Encoding) -> Encoding {
         let mut input_ids: Vec<i64> = encoded.get_ids().iter().map(|&id| id.into()).collect();
         let mut token_type_ids: Vec<i64> = encoded.get_type_ids().iter().map(|&id| id.into()).collect();
         let unknown_tokens =
@@ -115,13 +125,13 @@ impl TextPreprocessor {
             input_ids.push(self.unknown_id.unwrap_or(self.pad_id));
             token_type_ids.push(0);
         }
-        Ok(Encoding {
+        Encoding {
             attention_mask: vec![1; input_ids.len()],
             input_ids,
             token_type_ids,
             unknown_tokens,
             truncated: !encoded.get_overflowing().is_empty(),
-        })
+        }
     }
 
     /// Token ids of many texts, in parallel; the order is kept.
@@ -140,7 +150,7 @@ fn encode_with(tokenizer: &Tokenizer, text: &str) -> Result<tokenizers::Encoding
 
 /// The library panics on files that contradict themselves, such as a template with a token that the file
 /// does not define; the file is the user's, so it is an error.
-fn unwinding<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+pub(crate) fn unwinding<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("tokenizer.json contradicts itself".into()))
 }
 

@@ -7,7 +7,8 @@ use refit_preprocess::{PreprocessError, TextPreprocessor, TextSettings};
 const TINY: &[u8] = include_bytes!("tiny/tokenizer.json");
 
 fn tiny(max_length: usize) -> TextPreprocessor {
-    TextPreprocessor::new(TINY, TextSettings { max_length }).expect("the tiny tokenizer is valid")
+    TextPreprocessor::new(TINY, TextSettings { max_length, stride: None })
+        .expect("the tiny tokenizer is valid")
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn truncation_keeps_the_special_tokens() {
 
 #[test]
 fn no_room_for_text_is_refused() {
-    let error = TextPreprocessor::new(TINY, TextSettings { max_length: 2 }).unwrap_err();
+    let error = TextPreprocessor::new(TINY, TextSettings { max_length: 2, stride: None }).unwrap_err();
     assert!(matches!(error, PreprocessError::MaxLength { max_length: 2, special: 2 }));
     assert!(error.to_string().contains("at least 3"), "{error}");
 }
@@ -72,7 +73,7 @@ fn batches_are_padded_and_do_not_change_the_rows() {
 
 #[test]
 fn settings_travel_as_json() {
-    let settings = TextSettings { max_length: 77 };
+    let settings = TextSettings { max_length: 77, stride: None };
     let json = serde_json::to_string(&settings).unwrap();
     assert_eq!(serde_json::from_str::<TextSettings>(&json).unwrap(), settings);
     assert!(serde_json::from_str::<TextSettings>(r#"{"max_length": 7, "lowercase": true}"#).is_err());

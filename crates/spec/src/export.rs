@@ -8,6 +8,8 @@ section! {
     RawExport at "export" {
         /// Whether an int8 file is made, and when it is the one that serves.
         quantize: "table" = "(see below)",
+        /// Whether confidences are made true: a temperature is fitted on the validation rows (Guo et al. 2017) and shipped with the model. It changes probabilities and never a label. Single-label classification only.
+        calibrate: "boolean" = "true",
     }
 }
 
@@ -40,6 +42,8 @@ words!(QuantizeFormat { Auto = "auto", Int8 = "int8", None = "none" });
 pub struct ExportSpec {
     /// The int8 file.
     pub quantize: Quantize,
+    /// Whether a temperature is fitted and shipped.
+    pub calibrate: bool,
 }
 
 /// `export.quantize`, checked.
@@ -58,11 +62,13 @@ impl Section for ExportSpec {
 
     fn check(raw: &RawExport, problems: &mut Vec<Problem>) -> Option<Self> {
         let quantize = RawQuantize::read(raw.quantize.as_ref(), problems);
-        Some(Self { quantize: Quantize::check(&quantize, problems)? })
+        let quantize = Quantize::check(&quantize, problems)?;
+        let calibrate = Reader::new("export", problems).boolean("calibrate", &raw.calibrate, true);
+        Some(Self { quantize, calibrate })
     }
 
     fn table(&self) -> TableBuilder {
-        TableBuilder::default().section("quantize", &self.quantize)
+        TableBuilder::default().value("calibrate", self.calibrate).section("quantize", &self.quantize)
     }
 }
 

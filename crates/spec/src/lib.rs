@@ -11,7 +11,9 @@
 //! This crate reads no files and knows no clock: it turns text into values. Whether a source can be
 //! reached is for the trainer's data sources to say.
 
+mod balance;
 mod budget;
+mod checkpoint;
 mod data;
 mod duration;
 mod export;
@@ -24,29 +26,39 @@ mod raw;
 mod reader;
 mod reference;
 mod refit;
+mod search;
 mod section;
 mod serve;
+mod settings;
 mod source;
 mod spec;
+mod task;
 mod train;
 mod trigger;
 mod written;
 
+pub use balance::{Augment, ClassWeights, RawAugment, Sampling};
 pub use budget::FalseAlarmBudget;
-pub use data::{BrokenRows, DataSpec, RawData, RawSplit, SplitSpec};
+pub use checkpoint::{CheckpointSpec, RawCheckpoint};
+pub use data::{BrokenRows, DataSpec, Missing, NearDuplicates, RawData, RawSplit, SplitSpec};
 pub use duration::Span;
 pub use export::{ExportSpec, Quantize, QuantizeFormat, RawExport, RawQuantize};
 pub use method::Method;
 pub use metric::Metric;
-pub use model::{ModelSpec, PoolingChoice, RawModel, Task};
+pub use model::{ModelSpec, PoolingChoice, RawHead, RawModel};
 pub use monitor::{DriftSpec, MonitorSpec, PerformanceSpec, RawDrift, RawMonitor, RawPerformance};
 pub use problem::{Problem, SpecErrors};
 pub use raw::RawSpec;
 pub use reference::reference;
 pub use refit::{GateSpec, RawGate, RawRefit, RefitSpec, Start};
+pub use search::{Domain, RawSearch, SearchMethod, SearchSpec, Setting};
 pub use serve::{CanarySpec, EngineChoice, RawCanary, RawServe, ServeSpec};
 pub use source::{Member, Source};
 pub use spec::Spec;
-pub use train::{Batch, DeviceChoice, EarlyStopping, RawEarlyStopping, RawTrain, Schedule, TrainSpec};
+pub use task::Task;
+pub use train::{
+    Averaging, Batch, DeviceChoice, EarlyStopping, RawAveraging, RawEarlyStopping, RawTrain, Schedule,
+    TrainSpec,
+};
 pub use trigger::Trigger;
 pub use written::nearest;

@@ -24,6 +24,8 @@ pub enum Method {
         /// Which linear layers, by a part of their name. None: those that make queries and values, whatever
         /// the model calls them.
         targets: Vec<String>,
+        /// Rate of the dropout before the update.
+        dropout: f64,
     },
 }
 
@@ -48,7 +50,8 @@ impl FromStr for Method {
                 let rank = arguments.count("rank")?.unwrap_or(8);
                 let alpha = arguments.number("alpha")?.unwrap_or(2.0 * rank as f64);
                 let targets = arguments.names("targets").unwrap_or_default();
-                Self::Lora { rank, alpha, targets }
+                let dropout = arguments.rate("dropout")?.unwrap_or(0.0);
+                Self::Lora { rank, alpha, targets, dropout }
             }
             other => return Err(one_of(other, &["full", "partial", "feature-extraction", "lora"])),
         };
@@ -63,11 +66,15 @@ impl fmt::Display for Method {
             Self::Full => f.write_str("full"),
             Self::Partial { last_layers } => write!(f, "partial(last_layers = {last_layers})"),
             Self::FeatureExtraction => f.write_str("feature-extraction"),
-            Self::Lora { rank, alpha, targets } if targets.is_empty() => {
-                write!(f, "lora(rank = {rank}, alpha = {alpha})")
-            }
-            Self::Lora { rank, alpha, targets } => {
-                write!(f, "lora(rank = {rank}, alpha = {alpha}, targets = {})", targets.join("+"))
+            Self::Lora { rank, alpha, targets, dropout } => {
+                write!(f, "lora(rank = {rank}, alpha = {alpha}")?;
+                if !targets.is_empty() {
+                    write!(f, ", targets = {}", targets.join("+"))?;
+                }
+                if *dropout > 0.0 {
+                    write!(f, ", dropout = {dropout}")?;
+                }
+                f.write_str(")")
             }
         }
     }
@@ -104,6 +111,14 @@ impl Arguments {
         match value.parse::<f64>() {
             Ok(number) if number > 0.0 && number.is_finite() => Ok(Some(number)),
             _ => Err(format!("{name} = {value}: write a number above 0")),
+        }
+    }
+
+    fn rate(&mut self, name: &str) -> Result<Option<f64>, String> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match value.parse::<f64>() {
+            Ok(rate) if (0.0..1.0).contains(&rate) => Ok(Some(rate)),
+            _ => Err(format!("{name} = {value}: write a number from 0 to below 1")),
         }
     }
 

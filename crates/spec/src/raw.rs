@@ -6,8 +6,9 @@ use crate::problem::Problem;
 use crate::section::{SectionReference, unknown_key};
 use crate::written::{Value, Written};
 use crate::{
-    RawCanary, RawData, RawDrift, RawEarlyStopping, RawExport, RawGate, RawModel, RawMonitor, RawPerformance,
-    RawQuantize, RawRefit, RawServe, RawSplit, RawTrain,
+    RawAugment, RawAveraging, RawCanary, RawCheckpoint, RawData, RawDrift, RawEarlyStopping, RawExport,
+    RawGate, RawHead, RawModel, RawMonitor, RawPerformance, RawQuantize, RawRefit, RawSearch, RawServe,
+    RawSplit, RawTrain,
 };
 
 /// A `refit.toml` as it was written, with what is already known to be wrong in it.
@@ -21,6 +22,8 @@ pub struct RawSpec {
     pub data: RawData,
     /// `[train]`
     pub train: RawTrain,
+    /// `[search]`
+    pub search: RawSearch,
     /// `[export]`
     pub export: RawExport,
     /// `[serve]`
@@ -38,10 +41,15 @@ pub struct RawSpec {
 /// Every section, in the order of the reference.
 pub(crate) const SECTIONS: &[&SectionReference] = &[
     &RawModel::REFERENCE,
+    &RawHead::REFERENCE,
     &RawData::REFERENCE,
     &RawSplit::REFERENCE,
     &RawTrain::REFERENCE,
     &RawEarlyStopping::REFERENCE,
+    &RawAugment::REFERENCE,
+    &RawCheckpoint::REFERENCE,
+    &RawAveraging::REFERENCE,
+    &RawSearch::REFERENCE,
     &RawExport::REFERENCE,
     &RawQuantize::REFERENCE,
     &RawServe::REFERENCE,
@@ -75,6 +83,7 @@ impl RawSpec {
             model: RawModel::read(section("model"), &mut problems),
             data: RawData::read(section("data"), &mut problems),
             train: RawTrain::read(section("train"), &mut problems),
+            search: RawSearch::read(section("search"), &mut problems),
             export: RawExport::read(section("export"), &mut problems),
             serve: RawServe::read(section("serve"), &mut problems),
             monitor: RawMonitor::read(section("monitor"), &mut problems),

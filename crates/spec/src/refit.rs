@@ -30,6 +30,8 @@ section! {
         poll: "duration" = "\"10s\"",
         /// Address of the scheduler's control API and console page.
         address: "address" = "\"127.0.0.1:8081\"",
+        /// Address of a `refit trainer` on the same home that trains in place of a process of the scheduler's own, such as `"http://trainer:8082"`. Its token is read from the environment, `REFIT_TRAINER_TOKEN`.
+        trainer: "url" = "(none)",
     }
 }
 
@@ -76,6 +78,8 @@ pub struct RefitSpec {
     pub poll: Span,
     /// Address of the control API and console page.
     pub address: SocketAddr,
+    /// The trainer that is used in place of a process of the scheduler's own.
+    pub trainer: Option<String>,
 }
 
 /// `refit.gate`, checked.
@@ -105,7 +109,16 @@ impl Section for RefitSpec {
                 None
             }
         });
+        let trainer = r.text("trainer", &raw.trainer).filter(|url| {
+            let is_url = url.starts_with("http://") || url.starts_with("https://");
+            if !is_url {
+                let fix = "write the address of a trainer, such as \"http://127.0.0.1:8082\"";
+                r.problem("trainer", raw.trainer.as_ref(), "not an address", fix);
+            }
+            is_url
+        });
         Some(Self {
+            trainer,
             when,
             start: r.parsed("start", &raw.start).unwrap_or(Start::Champion),
             epochs: r.count("epochs", &raw.epochs, 1..=10_000).map(|epochs| epochs as usize),
@@ -129,6 +142,7 @@ impl Section for RefitSpec {
             .value("max_runs_per_day", i64::from(self.max_runs_per_day))
             .text("poll", self.poll)
             .text("address", self.address)
+            .optional("trainer", self.trainer.as_ref())
             .section("gate", &self.gate)
     }
 }

@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::problem::{Problem, SpecErrors};
 use crate::raw::RawSpec;
-use crate::{DataSpec, ExportSpec, ModelSpec, MonitorSpec, RefitSpec, ServeSpec, TrainSpec};
+use crate::settings::check_space;
+use crate::train::{RawEarlyStopping, RawTrain};
+use crate::{DataSpec, ExportSpec, ModelSpec, MonitorSpec, RefitSpec, SearchSpec, ServeSpec, TrainSpec};
 
 /// A `refit.toml` that was checked: what the program runs on.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +16,8 @@ pub struct Spec {
     pub data: DataSpec,
     /// How it is trained.
     pub train: TrainSpec,
+    /// What a search tries.
+    pub search: SearchSpec,
     /// What is made of it.
     pub export: ExportSpec,
     /// How it is served.
@@ -31,7 +36,11 @@ impl Spec {
     /// # Errors
     /// Every problem at once, in the order of the file.
     pub fn parse(text: &str, base_dir: &Path) -> Result<Self, SpecErrors> {
-        RawSpec::read(text, base_dir).try_into()
+        let spec: Self = RawSpec::read(text, base_dir).try_into()?;
+        match check_space(text, &spec) {
+            problems if problems.is_empty() => Ok(spec),
+            problems => Err(SpecErrors(problems)),
+        }
     }
 
     /// The configuration of a run that starts from the champion.
@@ -42,17 +51,46 @@ impl Spec {
         spec
     }
 
+    /// Everything that decides what a training makes, by path (`train.epochs`), as TOML values. Where
+    /// checkpoints are kept, and whether memory is saved, changes no result and is not among them.
+    pub fn training_keys(&self) -> BTreeMap<String, String> {
+        let mut keys = BTreeMap::new();
+        for (name, table) in
+            [("model", self.model.table()), ("data", self.data.table()), ("train", self.train.table())]
+        {
+            flatten(name, &toml::Value::Table(table.0), &mut keys);
+        }
+        keys.retain(|key, _| {
+            !key.starts_with("train.checkpoint.") && key != "train.activation_checkpointing"
+        });
+        keys
+    }
+
     /// The effective configuration, defaults included; parsing it again gives the same values.
     pub fn to_toml(&self) -> String {
         let table = TableBuilder::default()
             .section("model", &self.model)
             .section("data", &self.data)
             .section("train", &self.train)
+            .section("search", &self.search)
             .section("export", &self.export)
             .section("serve", &self.serve)
             .section("monitor", &self.monitor)
             .section("refit", &self.refit);
         table.0.to_string()
+    }
+}
+
+fn flatten(path: &str, value: &toml::Value, keys: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                flatten(&format!("{path}.{key}"), value, keys);
+            }
+        }
+        value => {
+            keys.insert(path.to_owned(), value.to_string());
+        }
     }
 }
 
@@ -69,21 +107,30 @@ impl TryFrom<RawSpec> for Spec {
         let model = ModelSpec::check(&raw.model, &mut problems);
         let data = DataSpec::check(&raw.data, &mut problems);
         let train = TrainSpec::check(&raw.train, &mut problems);
+        let search = SearchSpec::check(&raw.search, &mut problems);
         let export = ExportSpec::check(&raw.export, &mut problems);
         let serve = ServeSpec::check(&raw.serve, &mut problems);
         let monitor = MonitorSpec::check(&raw.monitor, &mut problems);
         let refit = RefitSpec::check(&raw.refit, &mut problems);
-        if let (
-            true,
-            (Some(model), Some(data), Some(train), Some(export), Some(serve), Some(monitor), Some(refit)),
-        ) = (problems.is_empty(), (model, data, train, export, serve, monitor, refit))
+        if let (true, Some(model), Some(data), Some(train), Some(search), Some(export)) =
+            (problems.is_empty(), model, data, train, search, export)
+            && let (Some(serve), Some(monitor), Some(refit)) = (serve, monitor, refit)
         {
-            return Ok(Self { model, data, train, export, serve, monitor, refit, base_dir: raw.base_dir });
+            let metric_is_given = metric_is_given(&raw.train);
+            let base_dir = raw.base_dir;
+            let mut spec = Self { model, data, train, search, export, serve, monitor, refit, base_dir };
+            crate::task::check(&mut spec, metric_is_given, &mut problems);
+            return if problems.is_empty() { Ok(spec) } else { Err(SpecErrors(problems)) };
         }
         // Missing keys have no line: they come last.
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         Err(SpecErrors(problems))
     }
+}
+
+/// Whether the metric of early stopping was written, or is the task's first.
+fn metric_is_given(train: &RawTrain) -> bool {
+    RawEarlyStopping::read(train.early_stopping.as_ref(), &mut Vec::new()).metric.is_some()
 }
 
 /// A section: from what was written to what is run on, and back.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use refit_spec::{Batch, FalseAlarmBudget, Method, Metric, Source, Span, Spec, Trigger};
+use refit_spec::{Batch, FalseAlarmBudget, Method, Metric, PoolingChoice, Source, Span, Spec, Trigger};
 
 /// The example of the documentation.
 const EXAMPLE: &str = r#"
@@ -76,26 +76,55 @@ fn the_effective_configuration_round_trips() {
     }
 }
 
+/// The least that a spec says, and more of its model.
+fn with_model(more: &str) -> String {
+    format!(
+        "[model]\nname = 'm'\nbase = 'file:b'\n{more}\n[data]\ntrain = 'file:t.csv'\ntext = 't'\nlabel = 'l'\n"
+    )
+}
+
+#[test]
+fn a_head_is_named_with_its_place_and_its_pool() {
+    let model = |more: &str| parse(&with_model(more)).model;
+    let named = model("head = { at = \"encoder/Gelu_3\", pool = \"max\" }");
+    assert_eq!((named.head_at.as_deref(), named.pooling), (Some("encoder/Gelu_3"), PoolingChoice::Max));
+    let pool = model("head = { pool = \"none\" }");
+    assert_eq!((pool.head_at, pool.pooling), (None, PoolingChoice::None));
+    assert_eq!(model("").pooling, PoolingChoice::Auto);
+    let spec = parse(&with_model("head = { at = \"x\", pool = \"cls\" }"));
+    assert_eq!(parse(&spec.to_toml()), spec);
+    let both = Spec::parse(&with_model("pooling = \"cls\"\nhead = { pool = \"cls\" }"), "".as_ref());
+    assert!(both.unwrap_err().to_string().contains("keep one of them"));
+}
+
 #[test]
 fn methods() {
-    let lora = |rank, alpha, targets: &[&str]| Method::Lora {
+    let lora = |rank, alpha, targets: &[&str], dropout| Method::Lora {
         rank,
         alpha,
         targets: targets.iter().map(ToString::to_string).collect(),
+        dropout,
     };
     for (text, method) in [
         ("full", Method::Full),
         ("feature-extraction", Method::FeatureExtraction),
         ("partial(last_layers = 2)", Method::Partial { last_layers: 2 }),
-        ("lora(rank = 8)", lora(8, 16.0, &[])),
-        ("lora( rank=4,alpha=8, targets=query+key )", lora(4, 8.0, &["query", "key"])),
+        ("lora(rank = 8)", lora(8, 16.0, &[], 0.0)),
+        ("lora( rank=4,alpha=8, targets=query+key )", lora(4, 8.0, &["query", "key"], 0.0)),
+        ("lora(dropout = 0.1)", lora(8, 16.0, &[], 0.1)),
     ] {
         assert_eq!(text.parse::<Method>().as_ref(), Ok(&method), "{text}");
         assert_eq!(method.to_string().parse::<Method>(), Ok(method));
     }
-    for wrong in
-        ["", "ful", "partial(last_layers = 0)", "partial(last_layers", "full(x = 1)", "lora(alpha = -1)"]
-    {
+    for wrong in [
+        "",
+        "ful",
+        "partial(last_layers = 0)",
+        "partial(last_layers",
+        "full(x = 1)",
+        "lora(alpha = -1)",
+        "lora(dropout = 1)",
+    ] {
         assert!(wrong.parse::<Method>().is_err(), "{wrong}");
     }
 }

@@ -20,6 +20,17 @@ pub(crate) fn normal_quantile(probability: f64) -> f64 {
     -std::f64::consts::SQRT_2 * erfc_inv(2.0 * probability)
 }
 
+/// The t with P(T <= t) = `probability` for Student's distribution with `degrees` degrees of freedom.
+pub(crate) fn student_t_quantile(probability: f64, degrees: f64) -> f64 {
+    let tail = probability.min(1.0 - probability);
+    // P(|T| >= t) = I_x(degrees / 2, 1 / 2) at x = degrees / (degrees + t^2).
+    let both_tails =
+        |x: f64| checked_beta_reg(degrees / 2.0, 0.5, x.clamp(f64::MIN_POSITIVE, 1.0)).unwrap_or(f64::NAN);
+    let x = bisect(0.0, 1.0, |x| both_tails(x) - 2.0 * tail);
+    let t = (degrees * (1.0 - x) / x).sqrt();
+    if probability < 0.5 { -t } else { t }
+}
+
 /// ln P(X = k) for X ~ Binomial(n, p), with the limits at p = 0 and p = 1.
 pub(crate) fn ln_binomial_mass(k: u64, n: u64, p: f64) -> f64 {
     let power = |count: u64, base: f64| if count == 0 { 0.0 } else { count as f64 * base.ln() };

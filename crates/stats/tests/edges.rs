@@ -145,3 +145,23 @@ proptest! {
         prop_assert!(interval.lower <= interval.estimate && interval.estimate <= interval.upper);
     }
 }
+
+#[test]
+fn a_temperature_needs_rows_that_say_something() {
+    let all_right = vec![vec![1.0, 0.0], vec![0.0, 2.0]];
+    assert_eq!(fit_temperature(&all_right, &[0, 1]).unwrap(), None, "sharpening has no end");
+    assert_eq!(fit_temperature(&all_right, &[1, 0]).unwrap(), None, "nor has flattening");
+    assert_eq!(fit_temperature(&vec![vec![0.0, 0.0]; 4], &[0, 1, 0, 1]).unwrap(), None);
+    assert!(fit_temperature(&[], &[]).is_err());
+    assert!(fit_temperature(&all_right, &[0, 2]).is_err());
+    assert!(fit_temperature(&all_right, &[0]).is_err());
+    assert!(fit_temperature(&[vec![f32::NAN, 0.0]], &[0]).is_err());
+}
+
+#[test]
+fn a_mean_over_folds_needs_two_of_them() {
+    assert!(corrected_mean(&[0.8], 0.25, 0.95).is_err());
+    assert!(corrected_mean(&[0.8, 0.9], f64::NAN, 0.95).is_err());
+    let same = corrected_mean(&[0.75, 0.75, 0.75], 0.5, 0.95).unwrap();
+    assert_eq!((same.lower, same.upper), (same.estimate, same.estimate));
+}

@@ -150,3 +150,36 @@ fn wealth_of_the_e_process_equals_its_definition() {
         check("log wealth", process.log_wealth(), &case["log_wealth"]);
     }
 }
+
+#[test]
+fn temperature_is_that_of_a_general_minimiser() {
+    for case in reference("temperature") {
+        let logits: Vec<Vec<f32>> = case["logits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| numbers(row).into_iter().map(|logit| logit as f32).collect())
+            .collect();
+        let truth: Vec<usize> = counts(&case["truth"]).into_iter().map(|class| class as usize).collect();
+        let found = fit_temperature(&logits, &truth).unwrap().expect("some rows are wrong");
+        // The minimiser sees a flat valley: its place is known to about the root of its precision.
+        check_within("temperature", found.temperature, &case["temperature"], 1e-5);
+        check("log loss before", found.log_loss_before, &case["before"]);
+        check("log loss after", found.log_loss_after, &case["after"]);
+        assert!(found.log_loss_after <= found.log_loss_before);
+    }
+}
+
+#[test]
+fn mean_over_folds() {
+    for case in reference("corrected") {
+        let scores = numbers(&case["scores"]);
+        let (ratio, confidence) = (case["ratio"].as_f64().unwrap(), case["confidence"].as_f64().unwrap());
+        let found = corrected_mean(&scores, ratio, confidence).unwrap();
+        for (found, expected) in
+            [found.lower, found.estimate, found.upper].into_iter().zip(case["interval"].as_array().unwrap())
+        {
+            check("corrected interval", found, expected);
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::{
     app::App,
     queue::Refused,
     routing::{Model, Routing},
-    workers::{Answer, Failure, Job},
+    workers::{Answer, Failure, Job, Text},
 };
 
 /// What a request asks.
@@ -22,7 +22,7 @@ pub(crate) struct Question<'a> {
     pub version: Option<&'a str>,
     /// What makes the same version answer again while a canary is tried; the text itself if there is none.
     pub key: Option<&'a str>,
-    pub texts: Vec<String>,
+    pub texts: Vec<Text>,
     /// When the request came in.
     pub accepted: Instant,
 }
@@ -40,7 +40,7 @@ pub(crate) async fn answer(app: &App, question: Question<'_>) -> Result<Vec<Answ
     let mut replies = Vec::with_capacity(question.texts.len());
     let mut jobs = Vec::with_capacity(question.texts.len());
     for text in question.texts {
-        let key = question.key.unwrap_or(&text);
+        let key = question.key.unwrap_or(&text.text);
         let (serving, role) = choose(&routing, &question.model.name, question.version, key)?;
         let (reply, receiver) = oneshot::channel();
         let (model, accepted) = (Arc::clone(&serving.model), question.accepted);

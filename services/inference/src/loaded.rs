@@ -3,7 +3,8 @@ use std::{path::Path, sync::Arc, time::Instant};
 use prometheus::{Histogram, IntCounter};
 use refit_artifact::Bundle;
 use refit_engine::without_panic;
-use refit_predictor::{Engines, Form, LoadOptions, Predictor};
+use refit_predictor::{Engines, Form, Input, LoadOptions, Predictor};
+use refit_spec::Task;
 
 use crate::{
     config::MonitorConfig,
@@ -106,7 +107,8 @@ impl Loader {
 /// Makes a session for each worker thread and runs it once, so that no request pays for the first run.
 fn warm(predictor: &Predictor, count: usize) -> Result<(), LoadError> {
     for mut worker in predictor.sessions(count)? {
-        worker.predict("warm-up")?;
+        let pair = (predictor.task() == Task::QuestionAnswering).then_some("warm-up");
+        worker.predict(Input { text: "warm-up", pair })?;
     }
     Ok(())
 }

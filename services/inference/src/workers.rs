@@ -10,16 +10,23 @@ use std::{
 use jiff::Timestamp;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use refit_engine::without_panic;
-use refit_predictor::{Prediction, PredictorError};
+use refit_predictor::{Input, Prediction, PredictorError};
 use refit_store::{PredictionRecord, Role};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::{error::chain, loaded::LoadedModel, queue::Queue, recorder::Recorder};
 
+/// A text, with a second one where the model reads two.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub text: String,
+    pub pair: Option<String>,
+}
+
 /// One text to be answered.
 pub(crate) struct Job {
-    pub text: String,
+    pub text: Text,
     pub model: Arc<LoadedModel>,
     pub role: Role,
     /// When the request came in.
@@ -132,7 +139,7 @@ fn work(job: Job, recorder: Option<&Recorder>, metrics: &WorkMetrics) {
             model.counters.predictions.inc();
             model.watch.observe(&prediction.observation, Instant::now());
             if let Some(recorder) = recorder {
-                recorder.record(record(id, &model, role, text, &prediction));
+                recorder.record(record(id, &model, role, text.text, &prediction));
             }
             let (version, labels) = (Arc::clone(&model.version), Arc::clone(&model.labels));
             Ok(Answer { id, version, labels, prediction })
@@ -141,6 +148,7 @@ fn work(job: Job, recorder: Option<&Recorder>, metrics: &WorkMetrics) {
             model.counters.failures.inc();
             match error {
                 PredictorError::Tokenize(source) => Err(Failure::Text(source.to_string())),
+                error @ PredictorError::Pair { .. } => Err(Failure::Text(error.to_string())),
                 error => {
                     tracing::error!(model = %model.name, version = %model.version, error = chain(&error), "a text failed");
                     Err(Failure::Engine)
@@ -158,13 +166,14 @@ fn work(job: Job, recorder: Option<&Recorder>, metrics: &WorkMetrics) {
     let _ = reply.send(answer);
 }
 
-fn predict(model: &LoadedModel, text: &str) -> Result<Prediction, PredictorError> {
+fn predict(model: &LoadedModel, text: &Text) -> Result<Prediction, PredictorError> {
+    let input = Input { text: &text.text, pair: text.pair.as_deref() };
     let mut worker = model.predictor.worker()?;
     let timer = model.phases.tokenize.start_timer();
-    let encoding = worker.tokenize(text)?;
+    let windows = worker.tokenize(input)?;
     timer.observe_duration();
     let _timer = model.phases.compute.start_timer();
-    worker.predict_encoded(text, &encoding)
+    worker.predict_tokens(input, &windows)
 }
 
 fn record(
@@ -180,9 +189,10 @@ fn record(
         version: model.version.to_string(),
         role,
         text,
-        label: prediction.label.to_string(),
-        confidence: prediction.probabilities[prediction.index],
-        probabilities: prediction.probabilities.clone(),
+        label: prediction.answer.short(),
+        // 0 stands for an answer that has no probability, such as a number.
+        confidence: prediction.answer.confidence().unwrap_or(0.0) as f32,
+        probabilities: prediction.answer.probabilities().to_vec(),
         predicted_at: Timestamp::now(),
     }
 }

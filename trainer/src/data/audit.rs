@@ -1,11 +1,14 @@
 //! Finds rows that spoil training or its figures: reports them, and leaves them out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::DataError;
+use super::index::Index;
 use super::row::Row;
 use super::table::EXAMPLES;
+use crate::spool::Spool;
 
 /// What the audit found in all files together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -14,11 +17,11 @@ pub struct Audit {
     pub rows_read: usize,
     /// Rows that are left.
     pub rows_kept: usize,
-    /// What was left out and why; kinds without rows are not listed.
+    /// What was left out, or changed, and why; kinds without rows are not listed.
     pub findings: Vec<AuditFinding>,
 }
 
-/// Rows of one kind that were left out.
+/// Rows of one kind, and what became of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditFinding {
     /// What is wrong with them.
@@ -35,9 +38,19 @@ pub struct AuditFinding {
 pub enum FindingKind {
     /// It cannot be read.
     Broken,
+    /// It has no text.
+    MissingText,
     /// It has no label.
     MissingLabel,
-    /// Its text is missing or shorter than `data.min_chars`.
+    /// Its label is none for the task: no number, a tag too few, an answer that does not stand in the text.
+    LabelDoesNotFit,
+    /// It has no text and got that of `data.missing_text`.
+    FilledText,
+    /// It has no label and got that of `data.missing_label`.
+    FilledLabel,
+    /// It has no time, or none that can be read, and rows are divided by time.
+    MissingTime,
+    /// Its text is shorter than `data.min_chars`.
     NearEmpty,
     /// The same text has another label elsewhere in the file: which one is right is not known.
     ConflictingLabels,
@@ -45,6 +58,10 @@ pub enum FindingKind {
     Duplicate,
     /// A training row whose text is also in a separate test or validation file.
     Leakage,
+    /// A training row whose text is nearly that of a held-out row.
+    NearLeakage,
+    /// The same, where `data.near_duplicates = "report"`.
+    NearLeakageKept,
 }
 
 impl FindingKind {
@@ -52,21 +69,32 @@ impl FindingKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Broken => "rows that cannot be read",
-            Self::MissingLabel => "rows without a label",
+            Self::MissingText | Self::FilledText => "rows without a text",
+            Self::MissingLabel | Self::FilledLabel => "rows without a label",
+            Self::MissingTime => "rows without a time",
+            Self::LabelDoesNotFit => "labels that do not fit their text",
             Self::NearEmpty => "near-empty texts",
             Self::ConflictingLabels => "equal texts with different labels",
             Self::Duplicate => "duplicate texts",
             Self::Leakage => "training texts that are also held out",
+            Self::NearLeakage | Self::NearLeakageKept => "training texts that are nearly held-out ones",
         }
     }
 
     /// What was done about them.
     pub fn action(self) -> &'static str {
         match self {
-            Self::Broken | Self::MissingLabel | Self::NearEmpty => "left out",
+            Self::Broken
+            | Self::MissingText
+            | Self::MissingLabel
+            | Self::MissingTime
+            | Self::LabelDoesNotFit
+            | Self::NearEmpty => "left out",
+            Self::FilledText | Self::FilledLabel => "filled",
             Self::ConflictingLabels => "all left out",
             Self::Duplicate => "the first was kept",
-            Self::Leakage => "left out of training",
+            Self::Leakage | Self::NearLeakage => "left out of training",
+            Self::NearLeakageKept => "kept",
         }
     }
 }
@@ -83,6 +111,12 @@ impl Audit {
         if finding.examples.len() < EXAMPLES {
             finding.examples.push(example());
         }
+    }
+
+    /// Whether the next row of a kind is one of those that are shown.
+    pub(super) fn wants_example(&self, kind: FindingKind) -> bool {
+        let finding = self.findings.iter().find(|finding| finding.kind == kind);
+        finding.is_none_or(|finding| finding.examples.len() < EXAMPLES)
     }
 
     /// Rows of one kind.
@@ -104,42 +138,32 @@ pub(super) fn normalized(text: &str) -> String {
 }
 
 /// Leaves out conflicting labels and duplicates within one file.
-pub(super) fn without_repetitions(rows: Vec<Row>, audit: &mut Audit) -> Vec<Row> {
-    let mut labels: HashMap<&str, Option<&str>> = HashMap::new();
-    for row in &rows {
-        let same = labels.entry(&row.key).or_insert(Some(&row.label));
-        if *same != Some(&row.label) {
-            *same = None;
-        }
+pub(super) fn without_repetitions(
+    rows: &mut Index,
+    spool: &Spool<Row>,
+    audit: &mut Audit,
+) -> Result<(), DataError> {
+    let order = rows.by_key();
+    let mut findings = vec![None; rows.len()];
+    for same in order.chunk_by(|&a, &b| rows.keys[a as usize] == rows.keys[b as usize]) {
+        let label = |row: &u32| rows.labels[*row as usize];
+        let conflict = same.iter().any(|row| label(row) != label(&same[0]));
+        let (from, kind) =
+            if conflict { (0, FindingKind::ConflictingLabels) } else { (1, FindingKind::Duplicate) };
+        same[from.min(same.len())..].iter().for_each(|&row| findings[row as usize] = Some(kind));
     }
-    let mut seen = HashSet::new();
-    let kinds: Vec<Option<FindingKind>> = rows
-        .iter()
-        .map(|row| match labels.get(row.key.as_str()) {
-            Some(None) => Some(FindingKind::ConflictingLabels),
-            _ if !seen.insert(row.key.as_str()) => Some(FindingKind::Duplicate),
-            _ => None,
-        })
-        .collect();
-    keep(rows, &kinds, audit)
+    rows.without(&findings, spool, audit)
 }
 
 /// Leaves out of `rows` what is also among the held-out rows.
-pub(super) fn without_leakage(rows: Vec<Row>, held_out: &[&[Row]], audit: &mut Audit) -> Vec<Row> {
-    let held_out: HashSet<&str> =
-        held_out.iter().flat_map(|rows| rows.iter()).map(|row| row.key.as_str()).collect();
-    let leaked = |row: &Row| held_out.contains(row.key.as_str()).then_some(FindingKind::Leakage);
-    let kinds: Vec<_> = rows.iter().map(leaked).collect();
-    keep(rows, &kinds, audit)
-}
-
-fn keep(rows: Vec<Row>, kinds: &[Option<FindingKind>], audit: &mut Audit) -> Vec<Row> {
-    let mut kept = Vec::with_capacity(rows.len());
-    for (row, kind) in rows.into_iter().zip(kinds) {
-        match kind {
-            None => kept.push(row),
-            Some(kind) => audit.note(*kind, || row.place()),
-        }
-    }
-    kept
+pub(super) fn without_leakage(
+    rows: &mut Index,
+    held_out: &[&Index],
+    spool: &Spool<Row>,
+    audit: &mut Audit,
+) -> Result<(), DataError> {
+    let held_out: HashSet<u64> = held_out.iter().flat_map(|rows| rows.keys.iter().copied()).collect();
+    let leaked = |key: &u64| held_out.contains(key).then_some(FindingKind::Leakage);
+    let findings: Vec<_> = rows.keys.iter().map(leaked).collect();
+    rows.without(&findings, spool, audit)
 }

@@ -58,7 +58,10 @@ pub enum DataError {
     #[error("{url} answers without a usable {header} header: check that HF_ENDPOINT is a Hugging Face hub")]
     HubProtocol { url: String, header: &'static str },
 
-    #[error("{} is of no known kind: use .csv, .tsv, .jsonl or .parquet", path.display())]
+    #[error("rows cannot be kept in {}: make free space there, or name another cache folder", folder.display())]
+    Spool { folder: PathBuf, source: std::io::Error },
+
+    #[error("{} is of no known kind: use .csv, .tsv, .jsonl (also with .gz) or .parquet", path.display())]
     UnknownFormat { path: PathBuf },
 
     #[error("{} has no rows: give a file with labelled rows", path.display())]
@@ -87,6 +90,18 @@ pub enum DataError {
 
     #[error("no row of {} has a label in column {column:?}: name the column with the labels under data.label", path.display())]
     NoLabels { path: PathBuf, column: String },
+
+    #[error("line {line} of {} has no {what} in column {column:?}: correct it, or set data.missing_{what} = \"skip\"", path.display())]
+    MissingValue { path: PathBuf, line: u64, what: &'static str, column: String },
+
+    #[error("no row of {} has a time in column {column:?}: data.split.time needs numbers, dates (2024-02-29) or timestamps (2024-02-29T10:00:00Z)", path.display())]
+    NoTimes { path: PathBuf, column: String },
+
+    #[error("column {column:?} of {} has both plain numbers and dates, whose order is not known: write all of them in one way", path.display())]
+    MixedTimes { path: PathBuf, column: String },
+
+    #[error("none of the {rows} rows of {} is left after the audit ({why}): give other rows, or change [data]", path.display())]
+    AllLeftOut { path: PathBuf, rows: usize, why: String },
 
     #[error("all rows of {} have the label {label:?}: a classifier needs rows of at least two labels", path.display())]
     OneLabel { path: PathBuf, label: String },

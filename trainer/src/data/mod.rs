@@ -4,21 +4,25 @@
 //! machine, for models too.
 
 mod audit;
+pub(crate) mod cell;
 mod error;
+mod index;
 mod labelled;
 mod load;
+mod near;
 mod read;
 mod row;
 mod source;
 mod split;
 mod table;
+mod time;
 
 pub use audit::{Audit, AuditFinding, FindingKind};
 pub use error::DataError;
 pub use labelled::read_labelled_jsonl;
-pub use load::{ClassBalance, Labels, LoadedData, load_dataset};
-pub use read::read_table;
+pub use load::{ClassBalance, Labels, LoadedData, Rows, load_dataset, load_reference};
+pub use read::{read_table, stream_table};
 pub use row::Row;
 pub use source::{Fetch, Hub, Progress, Resolved, default_cache, resolve};
-pub use split::{Side, sides};
-pub use table::{Table, TableOptions, TableRow};
+pub use split::Side;
+pub use table::{Table, TableOptions, TableRow, TableSummary};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use refit_spec::SplitSpec;
 use sha2::{Digest, Sha256};
 
-use super::row::Row;
+use super::index::Index;
 
 /// Where a row goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,16 +19,21 @@ pub enum Side {
     Test,
 }
 
-/// A number in [0, 1) from the seed and a key.
-pub(super) fn position(seed: u64, key: &str) -> f64 {
+/// A number from the seed and a key, evenly distributed.
+pub(super) fn hash(seed: u64, key: &str) -> u64 {
     let mut hasher = Sha256::new();
     hasher.update(seed.to_le_bytes());
     hasher.update(key.as_bytes());
     let digest = hasher.finalize();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first)
+}
+
+/// A number in [0, 1) from a hash.
+pub(super) fn position(hash: u64) -> f64 {
     // 53 bits fill a double exactly.
-    (u64::from_le_bytes(first) >> 11) as f64 / (1u64 << 53) as f64
+    (hash >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// The side of every row, in their order.
@@ -36,12 +41,15 @@ pub(super) fn position(seed: u64, key: &str) -> f64 {
 /// A hash gives each label its share up to chance. `stratify` sees to the labels for which chance is
 /// unkind: one with three rows or more gets at least one on each side that has a share, the one
 /// nearest to that side. Groups stay whole and are left as they fall.
-pub fn sides(rows: &[Row], spec: &SplitSpec) -> Vec<Side> {
-    let key = |row: &Row| match &row.group {
-        Some(group) => position(spec.seed, &format!("group\0{group}")),
-        None => position(spec.seed, &row.key),
-    };
-    let positions: Vec<f64> = rows.iter().map(key).collect();
+///
+/// By time the newest rows are test and those before them validation; rows of one time stay together, on
+/// the newer side.
+pub(super) fn sides(rows: &Index, spec: &SplitSpec) -> Vec<Side> {
+    if spec.time.is_some() {
+        return by_time(&rows.splits, spec);
+    }
+    let hashes = if spec.group.is_some() { &rows.splits } else { &rows.keys };
+    let positions: Vec<f64> = hashes.iter().map(|&hash| position(hash)).collect();
     let side = |&position: &f64| match position {
         p if p < spec.test => Side::Test,
         p if p < spec.test + spec.validation => Side::Validation,
@@ -49,15 +57,31 @@ pub fn sides(rows: &[Row], spec: &SplitSpec) -> Vec<Side> {
     };
     let mut sides: Vec<Side> = positions.iter().map(side).collect();
     if spec.stratify && spec.group.is_none() {
-        represent_every_label(rows, spec, &positions, &mut sides);
+        represent_every_label(&rows.labels, spec, &positions, &mut sides);
     }
     sides
 }
 
-fn represent_every_label(rows: &[Row], spec: &SplitSpec, positions: &[f64], sides: &mut [Side]) {
-    let mut by_label: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        by_label.entry(&row.label).or_default().push(index);
+fn by_time(times: &[u64], spec: &SplitSpec) -> Vec<Side> {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let oldest = |share: f64| match (share * times.len() as f64).round() as usize {
+        0 => u64::MAX,
+        many => sorted.get(many - 1).copied().unwrap_or(u64::MAX),
+    };
+    let (test, validation) = (oldest(spec.test), oldest(spec.test + spec.validation));
+    let side = |&time: &u64| match time {
+        time if spec.test > 0.0 && time >= test => Side::Test,
+        time if spec.validation > 0.0 && time >= validation => Side::Validation,
+        _ => Side::Train,
+    };
+    times.iter().map(side).collect()
+}
+
+fn represent_every_label(labels: &[u32], spec: &SplitSpec, positions: &[f64], sides: &mut [Side]) {
+    let mut by_label: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, label) in labels.iter().enumerate() {
+        by_label.entry(*label).or_default().push(index);
     }
     let wanted = [(Side::Train, 1.0), (Side::Test, spec.test), (Side::Validation, spec.validation)];
     for mut members in by_label.into_values().filter(|members| members.len() >= 3) {

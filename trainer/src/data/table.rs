@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use refit_spec::{BrokenRows, nearest};
 
@@ -9,6 +9,17 @@ use super::error::DataError;
 pub struct Table {
     /// The rows that could be read.
     pub rows: Vec<TableRow>,
+    /// How many could not.
+    pub broken: usize,
+    /// The first of those: line and reason.
+    pub broken_examples: Vec<(u64, String)>,
+}
+
+/// What a file had, beside the rows that were handed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableSummary {
+    /// Rows that could be read.
+    pub rows: usize,
     /// How many could not.
     pub broken: usize,
     /// The first of those: line and reason.
@@ -38,20 +49,26 @@ pub struct TableOptions<'a> {
 /// Examples that are kept of what is reported.
 pub(super) const EXAMPLES: usize = 5;
 
-/// Collects rows and what is wrong with them.
-pub(super) struct TableBuilder<'a> {
+/// Hands rows over and counts what is wrong with them.
+pub(super) struct RowSink<'a> {
     path: &'a Path,
     broken_rows: BrokenRows,
-    pub(super) table: Table,
+    each: &'a mut dyn FnMut(TableRow) -> Result<(), DataError>,
+    summary: TableSummary,
 }
 
-impl<'a> TableBuilder<'a> {
-    pub(super) fn new(path: &'a Path, broken_rows: BrokenRows) -> Self {
-        Self { path, broken_rows, table: Table::default() }
+impl<'a> RowSink<'a> {
+    pub(super) fn new(
+        path: &'a Path,
+        broken_rows: BrokenRows,
+        each: &'a mut dyn FnMut(TableRow) -> Result<(), DataError>,
+    ) -> Self {
+        Self { path, broken_rows, each, summary: TableSummary::default() }
     }
 
-    pub(super) fn row(&mut self, line: u64, values: Vec<Option<String>>) {
-        self.table.rows.push(TableRow { line, values });
+    pub(super) fn row(&mut self, line: u64, values: Vec<Option<String>>) -> Result<(), DataError> {
+        self.summary.rows += 1;
+        (self.each)(TableRow { line, values })
     }
 
     pub(super) fn broken(&mut self, line: u64, why: impl Into<String>) -> Result<(), DataError> {
@@ -59,20 +76,20 @@ impl<'a> TableBuilder<'a> {
         if self.broken_rows == BrokenRows::Refuse {
             return Err(DataError::BrokenRow { path: self.path.into(), line, why });
         }
-        if self.table.broken_examples.len() < EXAMPLES {
-            self.table.broken_examples.push((line, why));
+        if self.summary.broken_examples.len() < EXAMPLES {
+            self.summary.broken_examples.push((line, why));
         }
-        self.table.broken += 1;
+        self.summary.broken += 1;
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Result<Table, DataError> {
-        let path: PathBuf = self.path.into();
-        match (self.table.rows.is_empty(), self.table.broken_examples.first()) {
-            (false, _) => Ok(self.table),
-            (true, None) => Err(DataError::Empty { path }),
-            (true, Some((_, why))) => {
-                Err(DataError::AllBroken { path, rows: self.table.broken, why: why.clone() })
+    pub(super) fn finish(self) -> Result<TableSummary, DataError> {
+        let path = self.path.into();
+        match (self.summary.rows, self.summary.broken_examples.first()) {
+            (1.., _) => Ok(self.summary),
+            (0, None) => Err(DataError::Empty { path }),
+            (0, Some((_, why))) => {
+                Err(DataError::AllBroken { path, rows: self.summary.broken, why: why.clone() })
             }
         }
     }

@@ -2,13 +2,20 @@
 //! the answer that costs nothing (always the commonest class) and per slice.
 
 mod baseline;
+mod figures;
 mod slices;
+mod temperature;
 
-use refit_stats::{Bootstrap, Calibration, ClassificationMetrics, ConfusionMatrix, StatsError, calibration};
+use refit_stats::{
+    Bootstrap, Calibration, ClassificationMetrics, ConfusionMatrix, Interval, StatsError, calibration,
+    percentile_interval, resample,
+};
 use serde::{Deserialize, Serialize};
 
 pub use baseline::MajorityBaseline;
+pub use figures::{Figure, Judged, LabelFigure, SliceFigure, TaskEvaluation};
 pub use slices::SliceMetrics;
+pub use temperature::TemperatureScaling;
 
 /// Bins of the reliability plot.
 const RELIABILITY_BINS: usize = 10;
@@ -39,10 +46,73 @@ pub struct Evaluation {
     pub calibration: Calibration,
     /// Mean of -ln(probability of the true class).
     pub log_loss: f64,
+    /// The same with its interval, by a bootstrap over rows; figures of older versions have none.
+    #[serde(default)]
+    pub log_loss_interval: Option<Interval>,
+    /// The fitted temperature and what it did, if one was fitted.
+    #[serde(default)]
+    pub temperature: Option<TemperatureScaling>,
     /// Every slice, the worst first.
     pub slices: Vec<SliceMetrics>,
     /// Name of the worst slice, `column=value`.
     pub worst_slice: Option<String>,
+}
+
+/// How good a model is on rows, by its task; the artifact's `metrics.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Assessment {
+    /// Of single-label classification.
+    Classes(Box<Evaluation>),
+    /// Of every other task.
+    Figures(TaskEvaluation),
+}
+
+impl Assessment {
+    /// Rows that were judged.
+    pub fn rows(&self) -> u64 {
+        match self {
+            Self::Classes(evaluation) => evaluation.metrics.rows,
+            Self::Figures(evaluation) => evaluation.rows,
+        }
+    }
+
+    /// The answer that costs nothing, in a few words.
+    pub fn baseline(&self) -> String {
+        match self {
+            Self::Classes(evaluation) => format!("always \"{}\"", evaluation.baseline.label),
+            Self::Figures(evaluation) => evaluation.baseline.clone(),
+        }
+    }
+
+    /// Every figure, the main one first.
+    pub fn figures(&self) -> Vec<Figure> {
+        let figure = |name: &str, value, baseline: Option<&refit_stats::Interval>| Figure {
+            name: name.to_owned(),
+            value,
+            baseline: baseline.map(|baseline| baseline.estimate),
+        };
+        match self {
+            Self::Classes(evaluation) => {
+                let (metrics, baseline) = (&evaluation.metrics, &evaluation.baseline);
+                vec![
+                    figure("accuracy", metrics.accuracy, Some(&baseline.accuracy)),
+                    figure("f1_macro", metrics.f1_macro, Some(&baseline.f1_macro)),
+                    figure("precision_macro", metrics.precision_macro, None),
+                    figure("recall_macro", metrics.recall_macro, None),
+                ]
+            }
+            Self::Figures(evaluation) => evaluation.figures.clone(),
+        }
+    }
+
+    /// The evaluation of a single-label classifier, if it is one.
+    pub fn classes(&self) -> Option<&Evaluation> {
+        match self {
+            Self::Classes(evaluation) => Some(evaluation),
+            Self::Figures(_) => None,
+        }
+    }
 }
 
 /// Why rows could not be evaluated.
@@ -122,6 +192,8 @@ pub fn evaluate(labels: &[String], rows: &[Scored]) -> Result<Evaluation, Evalua
         baseline: MajorityBaseline::of(labels, &confusion, &settings)?,
         calibration: calibration(&confidences, &correct, RELIABILITY_BINS, &settings)?,
         log_loss: log_loss(rows),
+        log_loss_interval: Some(log_loss_interval(rows, &settings)?),
+        temperature: None,
         worst_slice: slices.first().map(SliceMetrics::name),
         slices,
         confusion,
@@ -148,9 +220,20 @@ fn check(labels: &[String], rows: &[Scored]) -> Result<(), EvaluationError> {
 }
 
 fn log_loss(rows: &[Scored]) -> f64 {
+    rows.iter().map(surprise).sum::<f64>() / rows.len() as f64
+}
+
+fn log_loss_interval(rows: &[Scored], settings: &Bootstrap) -> Result<Interval, StatsError> {
+    let losses: Vec<f64> = rows.iter().map(surprise).collect();
+    let mean = |drawn: &[usize]| drawn.iter().map(|&row| losses[row]).sum::<f64>() / drawn.len() as f64;
+    let draws = resample(rows.len(), settings, mean)?;
+    Ok(percentile_interval(log_loss(rows), &draws, settings.confidence))
+}
+
+/// -ln(probability of the true class).
+fn surprise(row: &Scored) -> f64 {
     // float32 rounds small probabilities to 0; the smallest normal number keeps the mean finite.
-    let of_truth = |row: &Scored| f64::from(row.probabilities[row.truth].max(f32::MIN_POSITIVE));
-    rows.iter().map(|row| -of_truth(row).ln()).sum::<f64>() / rows.len() as f64
+    -f64::from(row.probabilities[row.truth].max(f32::MIN_POSITIVE)).ln()
 }
 
 #[cfg(test)]

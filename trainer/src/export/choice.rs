@@ -1,13 +1,15 @@
 //! Which file is served: int8 where it is as good and faster on this machine, in the engine that serves.
 
-use super::{Forms, logits, session};
+use super::{Forms, answer, session};
 use crate::TrainError;
 use crate::examples::Example;
-use crate::stopping::argmax;
+use crate::task::Task;
 use refit_artifact::Precision;
 use refit_engine::{Engine, Session};
 use refit_spec::{Quantize, QuantizeFormat};
-use refit_stats::{Interval, PairedCounts, non_inferiority, wilson};
+use refit_stats::{
+    Bootstrap, Interval, PairedCounts, StatsError, non_inferiority, percentile_interval, resample, wilson,
+};
 use std::time::Instant;
 
 /// Level of the intervals.
@@ -23,7 +25,7 @@ pub struct Candidate {
     pub precision: Precision,
     /// Its size.
     pub bytes: usize,
-    /// Accuracy on the held-out rows.
+    /// Mean rightness on the held-out rows: accuracy where an answer is right or wrong.
     pub accuracy: Interval,
     /// Median time of one row, alone in its batch, on one thread, in milliseconds.
     pub latency_ms: f64,
@@ -44,20 +46,21 @@ pub struct Choice {
     pub speedup: Option<f64>,
 }
 
-/// Measures both files on held-out `rows` in `engine` and applies the rule of the spec.
+/// Measures both files on held-out `rows` of `task` in `engine` and applies the rule of the spec.
 ///
 /// # Errors
 /// When the engine fails, or there are no rows.
 pub fn choose(
     forms: &Forms,
+    task: &dyn Task,
     rows: &[Example],
     engine: &dyn Engine,
     rule: &Quantize,
 ) -> Result<Choice, TrainError> {
     let mut float32 = session(engine, &forms.float32)?;
     if rule.format == QuantizeFormat::None {
-        let right = outcomes(float32.as_mut(), rows)?;
-        let [latency] = latencies([float32.as_mut()], rows)?;
+        let right = outcomes(float32.as_mut(), task, rows)?;
+        let [latency] = latencies([float32.as_mut()], task.output(), rows)?;
         return Ok(Choice {
             precision: Precision::Float32,
             reason: "float32 is served: [export] quantize asks for no int8 file".to_owned(),
@@ -68,13 +71,11 @@ pub fn choose(
     }
     let mut int8 = session(engine, &forms.int8)?;
     let (right32, right8) =
-        rayon::join(|| outcomes(float32.as_mut(), rows), || outcomes(int8.as_mut(), rows));
+        rayon::join(|| outcomes(float32.as_mut(), task, rows), || outcomes(int8.as_mut(), task, rows));
     let (right32, right8) = (right32?, right8?);
-    let [latency32, latency8] = latencies([float32.as_mut(), int8.as_mut()], rows)?;
+    let [latency32, latency8] = latencies([float32.as_mut(), int8.as_mut()], task.output(), rows)?;
     let speedup = latency32 / latency8;
-    let counts = PairedCounts::from_outcomes(right32.iter().copied().zip(right8.iter().copied()));
-    let gain = non_inferiority(counts, rule.max_drop, CONFIDENCE)?.difference;
-    let drop = Interval { estimate: -gain.estimate, lower: -gain.upper, upper: -gain.lower, ..gain };
+    let drop = lost(&right32, &right8, rule.max_drop)?;
     let (precision, reason) = decide(&drop, speedup, rule, rows.len(), engine.name());
     Ok(Choice {
         precision,
@@ -118,21 +119,56 @@ fn decide(drop: &Interval, speedup: f64, rule: &Quantize, rows: usize, engine: &
 fn candidate(
     precision: Precision,
     bytes: usize,
-    right: &[bool],
+    right: &[f64],
     latency_ms: f64,
 ) -> Result<Candidate, TrainError> {
-    let hits = right.iter().filter(|right| **right).count();
-    let accuracy = wilson(hits as u64, right.len() as u64, CONFIDENCE)?;
+    let accuracy = match right_or_wrong(right) {
+        Some(right) => {
+            wilson(right.iter().filter(|right| **right).count() as u64, right.len() as u64, CONFIDENCE)?
+        }
+        None => mean(right)?,
+    };
     Ok(Candidate { precision, bytes, accuracy, latency_ms })
 }
 
-fn outcomes(session: &mut dyn Session, rows: &[Example]) -> Result<Vec<bool>, TrainError> {
-    rows.iter().map(|row| Ok(argmax(&logits(session, row)?) == row.label)).collect()
+/// Mean rightness that int8 loses on the same rows, with its paired interval.
+fn lost(float32: &[f64], int8: &[f64], margin: f64) -> Result<Interval, StatsError> {
+    let (Some(before), Some(after)) = (right_or_wrong(float32), right_or_wrong(int8)) else {
+        let losses: Vec<f64> = float32.iter().zip(int8).map(|(before, after)| before - after).collect();
+        return mean(&losses);
+    };
+    let counts = PairedCounts::from_outcomes(before.into_iter().zip(after));
+    let gain = non_inferiority(counts, margin, CONFIDENCE)?.difference;
+    Ok(Interval { estimate: -gain.estimate, lower: -gain.upper, upper: -gain.lower, ..gain })
+}
+
+/// Rightness as yes or no, where there is nothing in between.
+fn right_or_wrong(values: &[f64]) -> Option<Vec<bool>> {
+    values
+        .iter()
+        .all(|value| *value == 0.0 || *value == 1.0)
+        .then(|| values.iter().map(|v| *v == 1.0).collect())
+}
+
+/// A mean with its percentile bootstrap interval.
+fn mean(values: &[f64]) -> Result<Interval, StatsError> {
+    let mean_of = |rows: &[usize]| rows.iter().map(|&row| values[row]).sum::<f64>() / rows.len() as f64;
+    let settings = Bootstrap { confidence: CONFIDENCE, ..Bootstrap::default() };
+    let draws = resample(values.len(), &settings, mean_of)?;
+    let all: Vec<usize> = (0..values.len()).collect();
+    Ok(percentile_interval(mean_of(&all), &draws, CONFIDENCE))
+}
+
+fn outcomes(session: &mut dyn Session, task: &dyn Task, rows: &[Example]) -> Result<Vec<f64>, TrainError> {
+    let outputs =
+        rows.iter().map(|row| answer(session, task.output(), row)).collect::<Result<Vec<_>, TrainError>>()?;
+    task.rightness(rows, &outputs)
 }
 
 /// Median milliseconds a row of each session; the sessions take turns, so that a busy moment hits all.
 fn latencies<const N: usize>(
     mut sessions: [&mut dyn Session; N],
+    name: &str,
     rows: &[Example],
 ) -> Result<[f64; N], TrainError> {
     let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
@@ -140,7 +176,7 @@ fn latencies<const N: usize>(
         for row in rows.iter().take(TIMED_ROWS) {
             for (session, times) in sessions.iter_mut().zip(&mut times) {
                 let started = Instant::now();
-                logits(*session, row)?;
+                answer(*session, name, row)?;
                 times.push(started.elapsed().as_secs_f64() * 1e3);
             }
         }

@@ -12,6 +12,7 @@ use refit_engine::{Engine, ModelSource, Session, SessionOptions, Tensor};
 use refit_graph::{Model, onnx};
 use refit_passes::edit::{MergeLora, QuantizeInt8Rows};
 use refit_passes::{Driver, lower};
+use refit_preprocess::Encoding;
 use std::collections::BTreeMap;
 
 /// The forms of one model.
@@ -48,9 +49,21 @@ pub fn session(engine: &dyn Engine, model: &[u8]) -> Result<Box<dyn Session>, Tr
     Ok(engine.load(ModelSource::Bytes(model), &SessionOptions { threads: 1 })?)
 }
 
-/// The logits of one example, alone in its batch, as it will be served.
-pub fn logits(session: &mut dyn Session, example: &Example) -> Result<Vec<f32>, TrainError> {
-    let encoding = &example.encoding;
+/// The output `name` for one example, flat: each of its texts alone in its batch, as it will be served.
+pub fn answer(session: &mut dyn Session, name: &str, example: &Example) -> Result<Vec<f32>, TrainError> {
+    let mut values = Vec::new();
+    for text in &example.texts {
+        values.extend(answer_text(session, name, &text.encoding)?);
+    }
+    Ok(values)
+}
+
+/// The output `name` for one text, flat.
+pub fn answer_text(
+    session: &mut dyn Session,
+    name: &str,
+    encoding: &Encoding,
+) -> Result<Vec<f32>, TrainError> {
     let shape = vec![1, encoding.input_ids.len()];
     let mut inputs = Vec::with_capacity(3);
     for (name, values) in [
@@ -66,8 +79,8 @@ pub fn logits(session: &mut dyn Session, example: &Example) -> Result<Vec<f32>, 
     let outputs = session.run(&inputs)?;
     outputs
         .iter()
-        .find(|(name, _)| name == "logits")
+        .find(|(output, _)| output == name)
         .and_then(|(_, tensor)| tensor.as_f32())
         .map(<[f32]>::to_vec)
-        .ok_or_else(|| TrainError::Feature { name: "logits".to_owned() })
+        .ok_or_else(|| TrainError::Feature { name: name.to_owned() })
 }

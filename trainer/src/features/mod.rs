@@ -5,8 +5,9 @@ mod pack;
 
 use crate::TrainError;
 use crate::event::{Event, Listener};
-use crate::examples::{Example, Feature};
+use crate::examples::{Examples, Feature, Tokens};
 use bytes::Bytes;
+pub use pack::Attached;
 use pack::{Key, Pack};
 use refit_engine::{ModelSource, Session, SessionOptions, Tensor, TensorData};
 use refit_graph::{Model, onnx};
@@ -24,13 +25,16 @@ pub struct Computed {
     pub cached: usize,
 }
 
-/// Fills [`Example::features`] with the values named `names` of the frozen part `prefix`, a portable
+/// Examples that are read, and run by the engine, before their values are written.
+const EXAMPLES_AT_ONCE: usize = 256;
+
+/// Fills [`Tokens::features`] with the values named `names` of the frozen part `prefix`, a portable
 /// model. Values are keyed by the content of the model and of the tokens.
 ///
 /// # Errors
 /// When the engine refuses the model, or the cache cannot be written (disk full, no permission).
 pub fn attach(
-    examples: &mut [Example],
+    examples: &mut Examples,
     prefix: &Model,
     names: &[String],
     engine: &dyn refit_engine::Engine,
@@ -41,30 +45,35 @@ pub fn attach(
     let bytes = onnx::write(prefix)?;
     let model_hash = hex::encode(Sha256::digest(&bytes));
     let mut pack = Pack::open(&cache.join("features").join(format!("{model_hash}.pack")))?;
-    let keys: Vec<Key> = examples.iter().map(key).collect();
-    let missing: Vec<usize> = (0..examples.len()).filter(|&row| !pack.contains(&keys[row])).collect();
+    let (mut keys, mut first): (Vec<Key>, Vec<u32>) = (Vec::new(), Vec::new());
+    let mut missing = Vec::new();
+    for (number, example) in examples.iter().enumerate() {
+        first.push(u32::try_from(keys.len()).unwrap_or(u32::MAX));
+        keys.extend(example?.texts.iter().map(key));
+        if keys[first[number] as usize..].iter().any(|key| !pack.contains(key)) {
+            missing.push(number);
+        }
+    }
     if !missing.is_empty() {
         let session = engine.load(ModelSource::Bytes(&bytes), &SessionOptions { threads: 1 })?;
-        for (done, part) in missing.chunks(256).enumerate() {
-            let computed = compute(part, examples, names, session.as_ref(), threads)?;
-            for (row, features) in part.iter().zip(&computed) {
-                pack.append(&keys[*row], features)?;
+        for (done, part) in missing.chunks(EXAMPLES_AT_ONCE).enumerate() {
+            let texts: Vec<Tokens> =
+                examples.batch(part)?.into_iter().flat_map(|example| example.texts).collect();
+            let computed = compute(&texts, names, session.as_ref(), threads)?;
+            for (text, features) in texts.iter().zip(&computed) {
+                pack.append(&key(text), features)?;
             }
-            let done = (done * 256 + part.len()) as u64;
+            let done = (done * EXAMPLES_AT_ONCE + part.len()) as u64;
             tell(Event::Progress { done, total: missing.len() as u64 });
         }
     }
-    let stored = pack.finish()?;
-    for (example, key) in examples.iter_mut().zip(&keys) {
-        example.features = stored.get(key)?;
-    }
+    examples.attach(pack.finish()?.select(&keys, first)?);
     Ok(Computed { computed: missing.len(), cached: examples.len() - missing.len() })
 }
 
-/// Runs rows through sessions over the same weights, one a thread; results in the order of `rows`.
+/// Runs texts through sessions over the same weights, one a thread; results in their order.
 fn compute(
-    rows: &[usize],
-    examples: &[Example],
+    rows: &[Tokens],
     names: &[String],
     session: &dyn Session,
     threads: usize,
@@ -83,7 +92,7 @@ fn compute(
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(row) = rows.get(index) else { return Ok(()) };
-                        let features = run(session.as_mut(), &examples[*row], names)?;
+                        let features = run(session.as_mut(), row, names)?;
                         results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[index] =
                             Some(features);
                     }
@@ -99,8 +108,8 @@ fn compute(
     Ok(results.into_iter().flatten().collect())
 }
 
-fn run(session: &mut dyn Session, example: &Example, names: &[String]) -> Result<Vec<Feature>, TrainError> {
-    let encoding = &example.encoding;
+fn run(session: &mut dyn Session, text: &Tokens, names: &[String]) -> Result<Vec<Feature>, TrainError> {
+    let encoding = &text.encoding;
     let shape = vec![1, encoding.input_ids.len()];
     let mut inputs = Vec::new();
     for (name, values) in [
@@ -130,9 +139,9 @@ fn run(session: &mut dyn Session, example: &Example, names: &[String]) -> Result
         .collect()
 }
 
-fn key(example: &Example) -> Key {
+fn key(text: &Tokens) -> Key {
     let mut hash = Sha256::new();
-    for values in [&example.encoding.input_ids, &example.encoding.token_type_ids] {
+    for values in [&text.encoding.input_ids, &text.encoding.token_type_ids] {
         for value in values {
             hash.update(value.to_le_bytes());
         }

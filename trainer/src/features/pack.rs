@@ -97,12 +97,29 @@ impl Pack {
 }
 
 impl Stored {
-    /// The features of a key.
-    pub fn get(&self, key: &Key) -> Result<Vec<Feature>, TrainError> {
-        self.records
-            .get(key)
-            .and_then(|range| parse(&self.data.slice(range.clone())))
-            .ok_or(TrainError::FeatureLost)
+    /// The features of these keys: those of the first example's texts, then those of the second's;
+    /// `first` says where each example begins.
+    pub fn select(self, keys: &[Key], first: Vec<u32>) -> Result<Attached, TrainError> {
+        let place = |key| self.records.get(key).cloned().ok_or(TrainError::FeatureLost);
+        let places = keys.iter().map(place).collect::<Result<_, _>>()?;
+        Ok(Attached { places, first, data: self.data })
+    }
+}
+
+/// The features of some examples.
+#[derive(Debug)]
+pub struct Attached {
+    data: Bytes,
+    places: Vec<Range<usize>>,
+    first: Vec<u32>,
+}
+
+impl Attached {
+    /// The features of one text of an example.
+    pub fn get(&self, example: usize, text: usize) -> Result<Vec<Feature>, TrainError> {
+        let place = self.first.get(example).and_then(|&first| self.places.get(first as usize + text));
+        let place = place.cloned().ok_or(TrainError::FeatureLost)?;
+        parse(&self.data.slice(place)).ok_or(TrainError::FeatureLost)
     }
 }
 
@@ -189,7 +206,8 @@ mod tests {
             assert!(!pack.contains(&[2; 32]), "cut by {cut}");
             pack.append(&[2; 32], &feature(&[3.0])).expect("appends");
             let stored = pack.finish().expect("finishes");
-            assert_eq!(stored.get(&[2; 32]).expect("is there")[0].bytes, feature(&[3.0])[0].bytes);
+            let stored = stored.select(&[[2; 32]], vec![0]).expect("is there");
+            assert_eq!(stored.get(0, 0).expect("is whole")[0].bytes, feature(&[3.0])[0].bytes);
         }
     }
 
@@ -206,10 +224,11 @@ mod tests {
         let mut second = Pack::open(&path).expect("opens");
         second.append(&[2; 32], &feature(&[2.0])).expect("appends");
         let both = second.finish().expect("finishes");
-        assert_eq!(
-            stored.get(&[1; 32]).expect("is there")[0].bytes,
-            both.get(&[1; 32]).expect("is there")[0].bytes
-        );
+        let bytes = |stored: Stored| {
+            let features = stored.select(&[[1; 32]], vec![0]).and_then(|stored| stored.get(0, 0));
+            features.expect("is there")[0].bytes.clone()
+        };
+        assert_eq!(bytes(stored), bytes(both));
     }
 
     #[test]
@@ -219,6 +238,6 @@ mod tests {
         std::fs::write(&path, b"not a pack, and longer than its magic").expect("writes");
         let mut pack = Pack::open(&path).expect("opens");
         pack.append(&[9; 32], &feature(&[7.0])).expect("appends");
-        assert!(pack.finish().expect("finishes").get(&[9; 32]).is_ok());
+        assert!(pack.finish().expect("finishes").select(&[[9; 32]], vec![0]).is_ok());
     }
 }

@@ -4,15 +4,26 @@
 //! The report takes plain values and knows nothing of where they come from; whoever trains fills a
 //! [`Report`] and [`render`]s it. Text from data and configuration is escaped when it is written.
 
+mod comparison;
+mod cross_validation;
+mod figures;
 mod html;
 mod page;
 mod plot;
+mod range_test;
+mod search;
+mod sheet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::Assessment;
+use crate::forgetting::Forgetting;
 
+pub use comparison::render_comparison;
+pub use cross_validation::render_cross_validation;
 pub use page::render;
+pub use range_test::render_range_test;
+pub use search::render_search;
 
 /// Everything that the report shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +39,7 @@ pub struct Report {
     /// The run's course.
     pub learning_curve: LearningCurve,
     /// Metrics on the test rows.
-    pub evaluation: Evaluation,
+    pub evaluation: Assessment,
     /// Rows by class and split.
     pub class_balance: Vec<ClassBalance>,
     /// What the audit of the data found.
@@ -37,6 +48,8 @@ pub struct Report {
     pub parity: Vec<ParityCheck>,
     /// Which file is served, and why.
     pub quantization: Quantization,
+    /// What the model forgot, where reference rows are named.
+    pub forgetting: Option<Forgetting>,
     /// The effective configuration as TOML.
     pub config: String,
 }

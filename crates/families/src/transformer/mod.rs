@@ -14,14 +14,17 @@
 mod embeddings;
 mod layer;
 mod nodes;
+mod relative;
 mod sizes;
 
 pub(crate) use embeddings::Positions;
 pub(crate) use layer::LayerNames;
+pub(crate) use nodes::Bias;
 pub(crate) use sizes::{Keys, Sizes};
 
 use crate::{Encoder, FamilyError, HIDDEN_STATE, Pooling, weights::Weights};
 use refit_graph::{DType, Dim, Fact, Graph, Model, Patch, REFIT_DOMAIN, ValueId};
+use std::collections::HashMap;
 
 const OPSET: i64 = 17;
 
@@ -30,6 +33,8 @@ pub(crate) struct Transformer {
     graph: Graph,
     patch: Patch,
     weights: Weights,
+    /// Parameters that were taken from the weights already, by name.
+    taken: HashMap<String, ValueId>,
     pub(crate) sizes: Sizes,
     inputs: Inputs,
     /// Additive, float32 `[B, 1, 1, S]`.
@@ -53,8 +58,15 @@ impl Transformer {
             mask: graph.add_input("attention_mask", ids()),
             types: (sizes.types > 1).then(|| graph.add_input("token_type_ids", ids())),
         };
-        let mut transformer =
-            Self { patch: Patch::new(&graph), graph, weights, sizes, inputs, mask: inputs.mask };
+        let mut transformer = Self {
+            patch: Patch::new(&graph),
+            graph,
+            weights,
+            taken: HashMap::new(),
+            sizes,
+            inputs,
+            mask: inputs.mask,
+        };
         transformer.mask = transformer.additive_mask();
         transformer
     }
@@ -68,7 +80,7 @@ impl Transformer {
         max_length: usize,
     ) -> Result<Encoder, FamilyError> {
         let Self { mut graph, mut patch, weights, sizes, .. } = self;
-        weights.finish(ignored)?;
+        let unused = weights.finish(ignored)?;
         patch.set_outputs(vec![hidden]);
         patch.rename(hidden, HIDDEN_STATE);
         let dims = [Dim::from("batch"), Dim::from("sequence"), Dim::from(sizes.hidden)];
@@ -84,6 +96,7 @@ impl Transformer {
             max_length,
             // All of them classify a text by its first token.
             pooling: Pooling::Cls,
+            unused,
         })
     }
 }

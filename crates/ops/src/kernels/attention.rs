@@ -1,5 +1,6 @@
-//! Multi-head attention (Vaswani et al. 2017) one head at a time: the probabilities of a head live in a
-//! buffer of its thread and are computed again in the reverse pass.
+//! Multi-head attention (Vaswani et al. 2017), some queries of one head at a time: their probabilities live
+//! in a buffer of the thread and are computed again in the reverse pass, so memory grows linearly with the
+//! sequence.
 
 use super::layer_norm::dot;
 use super::math;
@@ -7,6 +8,9 @@ use super::matrix::{Matrix, MatrixMut, Product, multiply};
 use super::simd::dispatch;
 use super::slices::{Shared, unwritten};
 use rayon::prelude::*;
+
+/// Queries whose probabilities are computed together.
+const QUERIES: usize = 128;
 
 /// Sizes of one attention. Queries are [batch, queries, heads * width], keys and values
 /// [batch, keys, heads * width].
@@ -47,14 +51,19 @@ pub struct Inputs<'a> {
 pub fn forward(inputs: Inputs, sizes: Sizes) -> Vec<f32> {
     let mut output = unwritten(sizes.batch * sizes.queries * sizes.heads * sizes.width);
     let target = Shared(output.as_mut_ptr());
-    let scores = || unwritten(sizes.queries * sizes.keys);
+    let scores = || unwritten(sizes.scores());
     (0..sizes.batch * sizes.heads).into_par_iter().for_each_init(scores, |p, index| {
         let head = Head::new(&inputs, sizes, index);
-        head.probabilities(p);
-        let p = Matrix::new(p, sizes.queries, sizes.keys);
-        // SAFETY: each (batch, head) writes a block of its own.
-        let block = unsafe { MatrixMut::shared(target.at(head.query_offset), sizes.hidden()) };
-        multiply(block, p, head.value, Product::SERIAL);
+        for first in (0..sizes.queries).step_by(QUERIES) {
+            let rows = QUERIES.min(sizes.queries - first);
+            let p = &mut p[..rows * sizes.keys];
+            head.probabilities(first, p);
+            let p = Matrix::new(p, rows, sizes.keys);
+            let at = head.query_offset + first * sizes.hidden();
+            // SAFETY: each (batch, head) writes blocks of its own.
+            let block = unsafe { MatrixMut::shared(target.at(at), sizes.hidden()) };
+            multiply(block, p, head.value, Product::SERIAL);
+        }
     });
     output
 }
@@ -70,11 +79,14 @@ pub struct Gradients {
 /// The reverse rule of [`forward`].
 pub fn backward(inputs: Inputs, gradient: &[f32], sizes: Sizes) -> Gradients {
     let mut gradients = Gradients::unwritten(&inputs);
+    if inputs.query.is_empty() {
+        return gradients;
+    }
     let reverse = Reverse::new(inputs, gradient, sizes, &mut gradients);
     let buffers = || reverse.buffers();
     (0..sizes.batch * sizes.heads)
         .into_par_iter()
-        .for_each_init(buffers, |(p, dscores), index| reverse.head(index, p, dscores));
+        .for_each_init(buffers, |(p, dscores), index| reverse.head(index, p, dscores, |_, _| ()));
     gradients
 }
 
@@ -82,28 +94,32 @@ pub fn backward(inputs: Inputs, gradient: &[f32], sizes: Sizes) -> Gradients {
 /// run in parallel.
 pub fn backward_with_bias(inputs: Inputs, gradient: &[f32], sizes: Sizes) -> (Gradients, Vec<f32>) {
     let mut gradients = Gradients::unwritten(&inputs);
-    let reverse = Reverse::new(inputs, gradient, sizes, &mut gradients);
     let scores = sizes.queries * sizes.keys;
     let mut bias = vec![0.0; sizes.heads * scores];
+    if inputs.query.is_empty() {
+        return (gradients, bias);
+    }
+    let reverse = Reverse::new(inputs, gradient, sizes, &mut gradients);
     let buffers = || reverse.buffers();
     bias.par_chunks_mut(scores.max(1)).enumerate().for_each_init(buffers, |(p, dscores), (head, sum)| {
         for example in 0..sizes.batch {
-            reverse.head(example * sizes.heads + head, p, dscores);
-            for (sum, dscore) in sum.iter_mut().zip(dscores.iter()) {
-                *sum += dscore;
-            }
+            reverse.head(example * sizes.heads + head, p, dscores, |first, dscores| {
+                for (sum, dscore) in sum[first * sizes.keys..].iter_mut().zip(dscores) {
+                    *sum += dscore;
+                }
+            });
         }
     });
     (gradients, bias)
 }
 
 impl Gradients {
+    /// Room for all; without queries nothing is written, and keys and values have gradient 0.
     fn unwritten(inputs: &Inputs) -> Self {
-        Self {
-            query: unwritten(inputs.query.len()),
-            key: unwritten(inputs.key.len()),
-            value: unwritten(inputs.value.len()),
-        }
+        let room = |like: &[f32]| {
+            if inputs.query.is_empty() { vec![0.0; like.len()] } else { unwritten(like.len()) }
+        };
+        Self { query: room(inputs.query), key: room(inputs.key), value: room(inputs.value) }
     }
 }
 
@@ -129,35 +145,48 @@ impl<'a> Reverse<'a> {
         }
     }
 
-    /// Room for the probabilities of a head, and for the gradients of its scores.
+    /// Room for the probabilities of some queries, and for the gradients of their scores.
     fn buffers(&self) -> (Vec<f32>, Vec<f32>) {
-        let scores = self.sizes.queries * self.sizes.keys;
-        (unwritten(scores), unwritten(scores))
+        (unwritten(self.sizes.scores()), unwritten(self.sizes.scores()))
     }
 
-    /// One head of one example; leaves the gradients of its scores in `dscores`.
-    fn head(&self, index: usize, p: &mut [f32], dscores: &mut [f32]) {
-        let sizes = self.sizes;
-        let (rows, columns, stride) = (sizes.queries, sizes.keys, sizes.hidden());
+    /// One head of one example; `see` gets the gradients of the scores, some queries at a time, with the first
+    /// query.
+    fn head(&self, index: usize, p: &mut [f32], dscores: &mut [f32], mut see: impl FnMut(usize, &[f32])) {
+        let (sizes, stride) = (self.sizes, self.sizes.hidden());
         let head = Head::new(&self.inputs, sizes, index);
-        let dout = Matrix::strided(&self.gradient[head.query_offset..], [rows, sizes.width], [stride, 1]);
         // SAFETY: each (batch, head) writes blocks of its own.
         let block = |target: &Shared, at| unsafe { MatrixMut::shared(target.at(at), stride) };
-        head.probabilities(p);
-        let weights = Matrix::new(p, rows, columns);
-        multiply(block(&self.value, head.key_offset), weights.t(), dout, Product::SERIAL);
-        multiply(MatrixMut::new(dscores, columns), dout, head.value.t(), Product::SERIAL);
-        softmax_backward(p, dscores, columns);
-        let scaled = Product { alpha: sizes.scale, ..Product::SERIAL };
-        let dscores = Matrix::new(dscores, rows, columns);
-        multiply(block(&self.query, head.query_offset), dscores, head.key, scaled);
-        multiply(block(&self.key, head.key_offset), dscores.t(), head.query, scaled);
+        for first in (0..sizes.queries).step_by(QUERIES) {
+            let rows = QUERIES.min(sizes.queries - first);
+            let (p, dscores) = (&mut p[..rows * sizes.keys], &mut dscores[..rows * sizes.keys]);
+            let at = head.query_offset + first * stride;
+            let dout = Matrix::strided(&self.gradient[at..], [rows, sizes.width], [stride, 1]);
+            let query = head.query.below(first, rows);
+            head.probabilities(first, p);
+            let weights = Matrix::new(p, rows, sizes.keys);
+            let summed = Product { accumulate: first > 0, ..Product::SERIAL };
+            multiply(block(&self.value, head.key_offset), weights.t(), dout, summed);
+            multiply(MatrixMut::new(dscores, sizes.keys), dout, head.value.t(), Product::SERIAL);
+            softmax_backward(p, dscores, sizes.keys);
+            see(first, dscores);
+            let scaled = Product { alpha: sizes.scale, ..Product::SERIAL };
+            let dscores = Matrix::new(dscores, rows, sizes.keys);
+            multiply(block(&self.query, at), dscores, head.key, scaled);
+            let summed = Product { alpha: sizes.scale, ..summed };
+            multiply(block(&self.key, head.key_offset), dscores.t(), query, summed);
+        }
     }
 }
 
 impl Sizes {
     fn hidden(&self) -> usize {
         self.heads * self.width
+    }
+
+    /// Elements of a buffer for the scores of some queries.
+    fn scores(&self) -> usize {
+        self.queries.min(QUERIES) * self.keys
     }
 }
 
@@ -195,11 +224,14 @@ impl<'a> Head<'a> {
         }
     }
 
-    fn probabilities(&self, p: &mut [f32]) {
+    /// Probabilities of as many queries, from `first` on, as `p` has rows.
+    fn probabilities(&self, first: usize, p: &mut [f32]) {
         let columns = self.sizes.keys;
+        let rows = p.len() / columns.max(1);
         let how = Product { alpha: self.sizes.scale, ..Product::SERIAL };
-        multiply(MatrixMut::new(p, columns), self.query, self.key.t(), how);
+        multiply(MatrixMut::new(p, columns), self.query.below(first, rows), self.key.t(), how);
         for (row, p) in p.chunks_exact_mut(columns.max(1)).enumerate() {
+            let row = first + row;
             let mask = self.mask.map(|(mask, stride)| &mask[row * stride..row * stride + columns]);
             let bias = self.bias.map(|bias| &bias[row * columns..(row + 1) * columns]);
             dispatch(

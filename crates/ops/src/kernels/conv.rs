@@ -107,7 +107,7 @@ fn by_product(x: &[f32], weight: &[f32], y: &mut [f32], sizes: &Sizes) {
             multiply(unsafe { MatrixMut::shared(target.at(first), positions) }, w, view, how);
             return;
         }
-        patch.resize(inner * columns, 0.0);
+        let patch = room(patch, inner * columns);
         patches::gather(x, patch, tile, group, sizes);
         let view = Matrix::new(patch, inner, columns);
         if tile.images == 1 {
@@ -115,7 +115,7 @@ fn by_product(x: &[f32], weight: &[f32], y: &mut [f32], sizes: &Sizes) {
             multiply(unsafe { MatrixMut::shared(target.at(first), positions) }, w, view, how);
             return;
         }
-        made.resize(rows * columns, 0.0);
+        let made = room(made, rows * columns);
         multiply(MatrixMut::new(made, columns), w, view, how);
         for (row, made) in made.chunks_exact(columns).enumerate() {
             for (image, made) in made.chunks_exact(positions).enumerate() {
@@ -167,7 +167,7 @@ pub fn input_gradient(gradient: &[f32], weight: &[f32], sizes: &Sizes) -> Vec<f3
         for tile in block {
             let columns = tile.columns(sizes);
             let g = patches::outputs(gradient, picked, tile, group, sizes);
-            patch.resize(inner * columns, 0.0);
+            let patch = room(patch, inner * columns);
             multiply(MatrixMut::new(patch, columns), w.t(), g, how);
             // SAFETY: no other task has these images and this group.
             unsafe { patches::scatter(patch, &target, tile, group, sizes) };
@@ -208,9 +208,9 @@ pub fn weight_gradient(x: &[f32], gradient: &[f32], sizes: &Sizes) -> Vec<f32> {
             let columns = tile.columns(sizes);
             for group in 0..sizes.groups {
                 let g = patches::outputs(gradient, &mut picked, tile, group, sizes);
-                patch.resize(inner * columns, 0.0);
-                patches::gather(x, &mut patch, tile, group, sizes);
-                let view = Matrix::new(&patch, inner, columns).t();
+                let patch = room(&mut patch, inner * columns);
+                patches::gather(x, patch, tile, group, sizes);
+                let view = Matrix::new(patch, inner, columns).t();
                 let dw = &mut dw[group * rows * inner..][..rows * inner];
                 multiply(MatrixMut::new(dw, inner), g, view, Product { accumulate: true, ..how });
             }
@@ -243,6 +243,14 @@ pub fn bias_gradient(gradient: &[f32], sizes: &Sizes) -> Vec<f32> {
         (0..sizes.batch).map(|image| super::layer_norm::sum_of(plane(image))).sum()
     };
     (0..channels).into_par_iter().map(of_channel).collect()
+}
+
+/// The beginning of a buffer that grows to what is asked of it and keeps its old elements.
+fn room(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
 }
 
 fn check(x: usize, weight: usize, y: usize, sizes: &Sizes) {

@@ -14,20 +14,21 @@ const BLOCK: usize = 64;
 pub(super) fn forward(x: &[f32], weight: &[f32], y: &mut [f32], sizes: &Sizes) {
     let layout = Layout::new(sizes);
     let (taps, outputs) = (sizes.kernel_len(), sizes.group_outputs());
-    let buffers = || (layout.phases(), vec![0f32; layout.span]);
-    y.par_chunks_mut(sizes.output_len()).enumerate().for_each_init(buffers, |(phases, wide), (plane, y)| {
+    let buffers = || (layout.phases(), vec![0f32; layout.span], Vec::new());
+    y.par_chunks_mut(sizes.output_len()).enumerate().for_each_init(buffers, |buffers, (plane, y)| {
+        let (phases, wide, terms) = buffers;
         let (image, channel) = (plane / sizes.out_channels, plane % sizes.out_channels);
         let from = (image * sizes.in_channels + channel / outputs) * sizes.input_len();
         layout.each_line(|at, line, step, count| {
-            let line = &x[from + line..];
-            phases[at..at + count].iter_mut().zip(line.iter().step_by(step)).for_each(|(to, x)| *to = *x);
+            pick(&mut phases[at..at + count], &x[from + line..], step);
         });
         let weights = &weight[channel * taps..][..taps];
-        let terms: Vec<(usize, f32)> = layout.taps.iter().copied().zip(weights.iter().copied()).collect();
+        terms.clear();
+        terms.extend(layout.taps.iter().copied().zip(weights.iter().copied()));
         wide.fill(0.0);
-        correlate(wide, phases, &terms);
+        correlate(wide, phases, terms);
         layout.each_output(|at, from| {
-            y[at..at + layout.width].copy_from_slice(&wide[from..from + layout.width])
+            pick(&mut y[at..at + layout.width], &wide[from..], 1);
         });
     });
 }
@@ -37,15 +38,15 @@ pub(super) fn input_gradient(gradient: &[f32], weight: &[f32], dx: &mut [f32], s
     let layout = Layout::new(sizes);
     let (taps, outputs) = (sizes.kernel_len(), sizes.group_outputs());
     let margin = layout.taps.iter().map(|tap| tap % layout.stride).max().unwrap_or(0);
-    let buffers = || (layout.phases(), vec![0f32; margin + layout.stride.max(layout.span)]);
-    dx.par_chunks_mut(sizes.input_len()).enumerate().for_each_init(buffers, |(phases, wide), (plane, dx)| {
+    let buffers = || (layout.phases(), vec![0f32; margin + layout.stride.max(layout.span)], Vec::new());
+    dx.par_chunks_mut(sizes.input_len()).enumerate().for_each_init(buffers, |buffers, (plane, dx)| {
+        let (phases, wide, terms) = buffers;
         let (image, group) = (plane / sizes.in_channels, plane % sizes.in_channels);
         phases.fill(0.0);
         for channel in group * outputs..(group + 1) * outputs {
             let from = (image * sizes.out_channels + channel) * sizes.output_len();
             layout.each_output(|at, to| {
-                let to = &mut wide[margin + to..][..layout.width];
-                to.copy_from_slice(&gradient[from + at..][..layout.width]);
+                pick(&mut wide[margin + to..][..layout.width], &gradient[from + at..], 1);
             });
             let weights = &weight[channel * taps..][..taps];
             for (phase, phases) in phases.chunks_exact_mut(layout.stride).enumerate() {
@@ -53,13 +54,17 @@ pub(super) fn input_gradient(gradient: &[f32], weight: &[f32], dx: &mut [f32], s
                 let reached = |(tap, w): (&usize, &f32)| {
                     (tap / layout.stride == phase).then_some((margin - tap % layout.stride, *w))
                 };
-                let terms: Vec<_> = layout.taps.iter().zip(weights).filter_map(reached).collect();
-                correlate(phases, wide, &terms);
+                terms.clear();
+                terms.extend(layout.taps.iter().zip(weights).filter_map(reached));
+                correlate(phases, wide, terms);
             }
         }
         layout.each_line(|at, line, step, count| {
-            let line = dx[line..].iter_mut().step_by(step);
-            line.zip(&phases[at..at + count]).for_each(|(dx, phase)| *dx = *phase);
+            let phases = &phases[at..at + count];
+            if step == 1 {
+                return pick(&mut dx[line..line + count], phases, 1);
+            }
+            dx[line..].iter_mut().step_by(step).zip(phases).for_each(|(dx, phase)| *dx = *phase);
         });
     });
 }
@@ -69,22 +74,21 @@ pub(super) fn weight_gradient(x: &[f32], gradient: &[f32], sizes: &Sizes) -> Vec
     let layout = Layout::new(sizes);
     let (taps, outputs) = (sizes.kernel_len(), sizes.group_outputs());
     let mut dw = vec![0f32; sizes.out_channels * taps];
-    let buffers = || (layout.phases(), vec![0f32; layout.span]);
-    dw.par_chunks_mut(taps).enumerate().for_each_init(buffers, |(phases, wide), (channel, dw)| {
+    let buffers = || (layout.phases(), vec![0f32; layout.span], vec![[0f32; BLOCK]; taps]);
+    dw.par_chunks_mut(taps).enumerate().for_each_init(buffers, |(phases, wide, sums), (channel, dw)| {
+        sums.fill([0.0; BLOCK]);
         for image in 0..sizes.batch {
             let from = (image * sizes.in_channels + channel / outputs) * sizes.input_len();
             layout.each_line(|at, line, step, count| {
-                let line = &x[from + line..];
-                phases[at..at + count].iter_mut().zip(line.iter().step_by(step)).for_each(|(to, x)| *to = *x);
+                pick(&mut phases[at..at + count], &x[from + line..], step);
             });
             let from = (image * sizes.out_channels + channel) * sizes.output_len();
             layout.each_output(|at, to| {
-                wide[to..to + layout.width].copy_from_slice(&gradient[from + at..][..layout.width]);
+                pick(&mut wide[to..to + layout.width], &gradient[from + at..], 1);
             });
-            for (dw, tap) in dw.iter_mut().zip(&layout.taps) {
-                *dw += products(wide, &phases[*tap..]);
-            }
+            add_products(sums, wide, phases, &layout.taps);
         }
+        dw.iter_mut().zip(sums).for_each(|(dw, sums)| *dw = sums.iter().sum());
     });
     dw
 }
@@ -165,6 +169,19 @@ impl Layout {
     }
 }
 
+/// Every `step`th element. Lines are often shorter than what a call of `memcpy` costs.
+#[inline(always)]
+fn pick(target: &mut [f32], source: &[f32], step: usize) {
+    if step > 1 {
+        return target.iter_mut().zip(source.iter().step_by(step)).for_each(|(to, x)| *to = *x);
+    }
+    let source = &source[..target.len()];
+    let (wide, rest) = target.as_chunks_mut::<8>();
+    let (source_wide, source_rest) = source.as_chunks::<8>();
+    wide.iter_mut().zip(source_wide).for_each(|(to, x)| *to = *x);
+    rest.iter_mut().zip(source_rest).for_each(|(to, x)| *to = *x);
+}
+
 /// `target[j] += sum of w * source[j + offset]` over all terms. The target is whole blocks.
 fn correlate(target: &mut [f32], source: &[f32], terms: &[(usize, f32)]) {
     dispatch(
@@ -184,18 +201,20 @@ fn correlate(target: &mut [f32], source: &[f32], terms: &[(usize, f32)]) {
     );
 }
 
-/// The sum of products of whole blocks.
-fn products(a: &[f32], b: &[f32]) -> f32 {
+/// `sums[t][i] += sum over blocks of a[i] * b[i + taps[t]]`: lanes are added up once, behind the last image.
+fn add_products(sums: &mut [[f32; BLOCK]], a: &[f32], b: &[f32], taps: &[usize]) {
     dispatch(
         #[inline(always)]
         || {
-            let mut sums = [0f32; BLOCK];
-            for (a, b) in a.as_chunks::<BLOCK>().0.iter().zip(b.as_chunks::<BLOCK>().0) {
-                for i in 0..BLOCK {
-                    sums[i] += a[i] * b[i];
+            for (sums, tap) in sums.iter_mut().zip(taps) {
+                let mut lanes = *sums;
+                for (a, b) in a.as_chunks::<BLOCK>().0.iter().zip(b[*tap..].as_chunks::<BLOCK>().0) {
+                    for i in 0..BLOCK {
+                        lanes[i] += a[i] * b[i];
+                    }
                 }
+                *sums = lanes;
             }
-            sums.iter().sum()
         },
-    )
+    );
 }

@@ -1,5 +1,7 @@
-//! Matrix products over strided views, by the `gemm` crate.
+//! Matrix products over strided views: on the CPU's matrix unit where it has one, else by the `gemm` crate.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::simd::dispatch;
 use super::slices::unwritten;
 use rayon::prelude::*;
@@ -35,6 +37,52 @@ impl<'a> Matrix<'a> {
             "matrix view"
         );
         Self { data, rows, columns, row_stride: strides[0], column_stride: strides[1] }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Distance in elements from one row to the next.
+    pub fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Distance in elements from one column to the next.
+    pub fn column_stride(&self) -> usize {
+        self.column_stride
+    }
+
+    /// One element.
+    ///
+    /// # Panics
+    /// When it lies outside.
+    pub fn at(&self, row: usize, column: usize) -> f32 {
+        self.data[row * self.row_stride + column * self.column_stride]
+    }
+
+    /// The memory from one element on.
+    ///
+    /// # Panics
+    /// When it lies outside.
+    pub fn from(&self, row: usize, column: usize) -> &'a [f32] {
+        &self.data[row * self.row_stride + column * self.column_stride..]
+    }
+
+    /// `rows` rows from `first` on.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn below(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "rows of a matrix");
+        let start = (first * self.row_stride).min(self.data.len());
+        Self { data: &self.data[start..], rows, ..self }
     }
 
     /// The transpose.
@@ -109,6 +157,12 @@ pub fn multiply(c: MatrixMut, a: Matrix, b: Matrix, how: Product) {
         Target::Shared(pointer) => pointer,
     };
     if m == 0 || n == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if how.alpha == 1.0 && amx::pays(m, k, n) && amx::is_available() {
+        // SAFETY: the target's size was checked above, or is vouched for by the caller of `shared`.
+        unsafe { amx::multiply(target, c.row_stride, how.accumulate, &a, &b, how.parallel) };
         return;
     }
     let parallelism = match how.parallel {

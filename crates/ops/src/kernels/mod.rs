@@ -3,6 +3,8 @@
 
 pub mod accumulate;
 pub mod adamw;
+#[cfg(target_arch = "x86_64")]
+pub mod amx;
 pub mod attention;
 pub mod conv;
 mod depthwise;
@@ -15,6 +17,9 @@ mod patches;
 pub mod planes;
 pub mod pool;
 pub mod random;
+pub mod resample;
+pub mod rms_norm;
+pub mod rotary;
 pub mod rows;
 pub mod simd;
 pub mod slices;

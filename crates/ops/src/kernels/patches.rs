@@ -1,6 +1,8 @@
 //! The patch matrix of a convolution ("im2col"), one tile at a time: a row for each channel and position
 //! of the kernel, a column for each output position.
 
+mod lines;
+
 use super::conv::Sizes;
 use super::matrix::Matrix;
 use super::slices::Shared;
@@ -118,16 +120,15 @@ fn stretches(
 
 /// Writes the patch matrix of a tile.
 pub(super) fn gather(x: &[f32], patch: &mut [f32], tile: &Tile, group: usize, sizes: &Sizes) {
+    if let Some(width) = lines::width(sizes) {
+        return lines::gather(width, x, patch, tile, group, sizes);
+    }
     let patch = std::cell::RefCell::new(patch);
     let stride = sizes.strides[2];
     let copy = |range: std::ops::Range<usize>, from: usize| {
         let target = &mut patch.borrow_mut()[range];
-        if stride == 1 {
-            target.copy_from_slice(&x[from..from + target.len()]);
-        } else {
-            let line = &x[from..=from + (target.len() - 1) * stride];
-            target.iter_mut().zip(line.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
-        }
+        let line = &x[from..=from + (target.len() - 1) * stride];
+        target.iter_mut().zip(line.iter().step_by(stride)).for_each(|(to, from)| *to = *from);
     };
     stretches(tile, group, sizes, copy, |range| patch.borrow_mut()[range].fill(0.0));
 }
@@ -137,6 +138,10 @@ pub(super) fn gather(x: &[f32], patch: &mut [f32], tile: &Tile, group: usize, si
 /// # Safety
 /// Nobody else may touch the channels of this group in the images of the tile meanwhile.
 pub(super) unsafe fn scatter(patch: &[f32], dx: &Shared, tile: &Tile, group: usize, sizes: &Sizes) {
+    if let Some(width) = lines::width(sizes) {
+        // SAFETY: the caller keeps others away from the images of the tile.
+        return unsafe { lines::scatter(width, patch, dx, tile, group, sizes) };
+    }
     let stride = sizes.strides[2];
     let add = |range: std::ops::Range<usize>, to: usize| {
         let source = &patch[range];

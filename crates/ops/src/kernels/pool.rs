@@ -49,11 +49,13 @@ impl Sizes {
     #[inline(always)]
     fn each(&self, mut f: impl FnMut(usize, &Window)) {
         let [depth, height, width] = self.output;
+        let along = |axis| (0..self.output[axis]).map(|at| self.taps(axis, at)).collect::<Vec<_>>();
+        let [outer, inner, last] = [along(0), along(1), along(2)];
         let mut output = 0;
         for a in 0..depth {
             for b in 0..height {
                 for c in 0..width {
-                    let taps = [self.taps(0, a), self.taps(1, b), self.taps(2, c)];
+                    let taps = [outer[a], inner[b], last[c]];
                     f(output, &Window { taps, lines: [self.input[1], self.input[2]], at: [a, b, c] });
                     output += 1;
                 }
@@ -73,13 +75,21 @@ impl Window {
     #[inline(always)]
     fn each(&self, mut f: impl FnMut(usize)) {
         let [a, b, c] = self.taps;
-        for i in (a.0..a.1).step_by(a.2) {
-            for j in (b.0..b.1).step_by(b.2) {
+        // Plain loops: windows are so small that stepping iterators cost more than the elements.
+        let (mut i, mut j, mut k);
+        i = a.0;
+        while i < a.1 {
+            j = b.0;
+            while j < b.1 {
                 let line = (i * self.lines[0] + j) * self.lines[1];
-                for k in (c.0..c.1).step_by(c.2) {
+                k = c.0;
+                while k < c.1 {
                     f(line + k);
+                    k += c.2;
                 }
+                j += b.2;
             }
+            i += a.2;
         }
     }
 
@@ -165,7 +175,7 @@ pub fn largest_at(x: &[f32], column_major: bool, sizes: &Sizes) -> Vec<i64> {
     (0..sizes.planes).into_par_iter().flat_map_iter(of_plane).collect()
 }
 
-/// The gradient of the input of [`forward`]; equal largest elements share it.
+/// The gradient of the input of [`forward`]; of equal largest elements the first one has it.
 pub fn backward(x: &[f32], y: &[f32], gradient: &[f32], pool: Pool, sizes: &Sizes) -> Vec<f32> {
     let (inputs, outputs) = (sizes.input_len(), sizes.output_len());
     let mut dx = vec![0f32; sizes.planes * inputs];
@@ -178,14 +188,11 @@ pub fn backward(x: &[f32], y: &[f32], gradient: &[f32], pool: Pool, sizes: &Size
         };
         sizes.each(|output, window| match pool {
             Pool::Max => {
-                let mut ties = 0u32;
-                window.each(|at| ties += u32::from(x[at] == y[output]));
-                let share = g[output] / ties.max(1) as f32;
-                window.each(|at| {
-                    if x[at] == y[output] {
-                        dx[at] += share;
-                    }
-                });
+                let mut first = None;
+                window.each(|at| first = first.or((x[at] == y[output]).then_some(at)));
+                if let Some(at) = first {
+                    dx[at] += g[output];
+                }
             }
             Pool::Mean { count_padding } => {
                 let share = g[output] / Pool::divisor(count_padding, window, sizes);

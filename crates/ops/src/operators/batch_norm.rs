@@ -2,6 +2,9 @@
 //! affine function of each channel; with `training_mode` it normalizes by the batch's own statistics and
 //! gives the running ones that follow. Mean and variance are statistics, not parameters: no gradient
 //! reaches them.
+//!
+//! `refit.BatchNorm` does the first when evaluating and the second in training, as PyTorch's module does:
+//! its running variance is the unbiased one.
 
 use crate::kernels::planes::{self, Groups, Normal};
 use crate::shapes::shaped;
@@ -9,16 +12,24 @@ use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
 use candle_core::Tensor;
 use refit_graph::{Fact, OpName};
 
-pub(crate) struct BatchNormalization;
+/// Whose operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchNorm {
+    Refit,
+    Standard,
+}
 
-impl Operator for BatchNormalization {
+impl Operator for BatchNorm {
     fn name(&self) -> OpName {
-        OpName::standard("BatchNormalization")
+        match self {
+            Self::Refit => OpName::refit("BatchNorm"),
+            Self::Standard => OpName::standard("BatchNormalization"),
+        }
     }
 
     fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
         let x = Fact { elements: None, ..inputs.fact(0) };
-        if !trains(site)? {
+        if *self == Self::Standard && !trains(site)? {
             return Ok(vec![x]);
         }
         let running = |index| shaped(inputs.dtype(index), inputs.fact(index).shape);
@@ -34,9 +45,17 @@ impl Operator for BatchNormalization {
             planes::forward(x, Normal { mean, inverse, gamma }, beta, &groups)
         })?;
         let mut outputs = vec![host::tensor(y, x.dims(), x)?];
-        if trains(site)? && site.node.outputs.len() > 1 {
+        if !self.trains(site)? && site.node.outputs.len() > 1 {
+            outputs.extend([site.required(inputs, 3)?.clone(), site.required(inputs, 4)?.clone()]);
+        } else if site.node.outputs.len() > 1 {
             let momentum = site.node.float("momentum").unwrap_or(0.9);
-            for (index, new) in [(3, statistics.mean), (4, statistics.variance)] {
+            let count = x.elem_count() / statistics.mean.len().max(1);
+            let factor = match self {
+                Self::Refit if count > 1 => count as f32 / (count - 1) as f32,
+                _ => 1.0,
+            };
+            let variance = statistics.variance.iter().map(|variance| variance * factor).collect();
+            for (index, new) in [(3, statistics.mean), (4, variance)] {
                 let old = site.required(inputs, index)?;
                 let blend = |old: &f32, new: &f32| old * momentum + new * (1.0 - momentum);
                 let running =
@@ -52,8 +71,12 @@ impl Operator for BatchNormalization {
     }
 
     fn reads(&self, site: &Site, _wanted: &[bool]) -> Option<Reads> {
-        let own = matches!(trains(site), Ok(true));
+        let own = *self == Self::Refit || matches!(trains(site), Ok(true));
         Reads::inputs(if own { &[0, 1] } else { &[0, 1, 3, 4] })
+    }
+
+    fn updates(&self) -> &'static [(usize, usize)] {
+        if *self == Self::Refit { &[(3, 1), (4, 2)] } else { &[] }
     }
 
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
@@ -64,7 +87,7 @@ impl Operator for BatchNormalization {
         let gradient = site.required(back.gradients, 0)?;
         let (x, scale) = (site.required(back.inputs, 0)?, site.required(back.inputs, 1)?);
         let (statistics, groups) = self.statistics(site, back.inputs, x.dims())?;
-        let constant = !trains(site)?;
+        let constant = !self.trains(site)?;
         let made = host::with3([x, gradient, scale], |x, g, gamma| {
             let Statistics { mean, inverse, .. } = &statistics;
             planes::backward(x, g, Normal { mean, inverse, gamma }, constant, &groups)
@@ -88,6 +111,13 @@ impl Operator for BatchNormalization {
                 .random(&channels)
                 .random_in(&channels, 0.5, 1.5)
         };
+        if *self == Self::Refit {
+            return vec![
+                problem("training", &[2, 3, 3, 5]).seed(1),
+                problem("training without space", &[5, 2]).seed(1),
+                problem("an empty batch", &[0, 3, 2, 2]).seed(1),
+            ];
+        }
         vec![
             problem("evaluating", &[2, 3, 4, 5]).float("epsilon", 1e-3),
             problem("one dimension", &[3, 2, 19]),
@@ -105,7 +135,11 @@ struct Statistics {
     inverse: Vec<f32>,
 }
 
-impl BatchNormalization {
+impl BatchNorm {
+    fn trains(self, site: &Site) -> Result<bool, OpError> {
+        if self == Self::Refit { Ok(site.seed.is_some()) } else { trains(site) }
+    }
+
     /// The statistics to normalize by: the given ones, or in training those of the batch.
     fn statistics(
         &self,
@@ -129,7 +163,7 @@ impl BatchNormalization {
             length: shape[2..].iter().product(),
             channels,
         };
-        let (mean, variance) = match trains(site)? {
+        let (mean, variance) = match self.trains(site)? {
             true => host::with(site.required(inputs, 0)?, |x| planes::statistics(x, &groups))?,
             false => host::with2(site.required(inputs, 3)?, site.required(inputs, 4)?, |mean, variance| {
                 (mean.to_vec(), variance.to_vec())

@@ -99,14 +99,20 @@ impl Operator for Clip {
     }
 
     fn reads(&self, _site: &Site, _wanted: &[bool]) -> Option<Reads> {
-        Some(Reads { inputs: vec![0], outputs: vec![0] })
+        Reads::inputs(&[0, 1, 2])
     }
 
-    /// The gradient passes where nothing was cut off.
+    /// The gradient passes strictly between the bounds, as in PyTorch.
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let (gradient, x) = (site.required(back.gradients, 0)?, site.required(back.inputs, 0)?);
-        let passed = x.eq(site.required(back.outputs, 0)?)?.to_dtype(gradient.dtype())?;
-        Ok(vec![Some((gradient * passed)?), None, None])
+        let mut dx = gradient.clone();
+        if let Some(low) = bound(site, back.inputs.get(1), "min", x)? {
+            dx = (dx * x.gt(&low)?.to_dtype(gradient.dtype())?)?;
+        }
+        if let Some(high) = bound(site, back.inputs.get(2), "max", x)? {
+            dx = (dx * x.lt(&high)?.to_dtype(gradient.dtype())?)?;
+        }
+        Ok(vec![Some(dx), None, None])
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -1,21 +1,26 @@
-//! `GlobalAveragePool` and `GlobalMaxPool`: one number for each image and channel. Equal largest elements
-//! share a gradient.
+//! `GlobalAveragePool`, `GlobalMaxPool` and `GlobalLpPool`: one number for each image and channel. Of
+//! equal largest elements the first one has the gradient, as in PyTorch.
 
 use crate::shapes::shaped;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
 use candle_core::Tensor;
 use refit_graph::{Dim, Fact, OpName};
 
-/// Which of the two.
+/// Which of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GlobalPool {
     Average,
     Max,
+    Lp,
 }
 
 impl Operator for GlobalPool {
     fn name(&self) -> OpName {
-        OpName::standard(if *self == Self::Average { "GlobalAveragePool" } else { "GlobalMaxPool" })
+        OpName::standard(match self {
+            Self::Average => "GlobalAveragePool",
+            Self::Max => "GlobalMaxPool",
+            Self::Lp => "GlobalLpPool",
+        })
     }
 
     fn infer(&self, site: &Site, inputs: &Known) -> Result<Vec<Fact>, OpError> {
@@ -37,6 +42,7 @@ impl Operator for GlobalPool {
         let x = x.contiguous()?.reshape((planes, length))?;
         let y = match self {
             Self::Average => (x.sum_keepdim(1)? / length as f64)?,
+            Self::Lp => x.abs()?.powf(power(site))?.sum_keepdim(1)?.powf(1.0 / power(site))?,
             Self::Max if planes == 0 => x.narrow(1, 0, 1)?,
             Self::Max => x.max_keepdim(1)?,
         };
@@ -46,7 +52,8 @@ impl Operator for GlobalPool {
     fn reads(&self, _site: &Site, _wanted: &[bool]) -> Option<Reads> {
         match self {
             Self::Average => Reads::nothing(),
-            Self::Max => Some(Reads { inputs: vec![0], outputs: vec![0] }),
+            Self::Max => Reads::inputs(&[0]),
+            Self::Lp => Some(Reads { inputs: vec![0], outputs: vec![0] }),
         }
     }
 
@@ -59,10 +66,22 @@ impl Operator for GlobalPool {
             Self::Average => (spread / length as f64)?,
             Self::Max => {
                 let x = site.required(back.inputs, 0)?.contiguous()?.reshape((planes, length))?;
+                if planes == 0 {
+                    return Ok(vec![Some(gradient.zeros_like()?.broadcast_as(shape)?.contiguous()?)]);
+                }
+                let places = Tensor::arange(0u32, length as u32, x.device())?.reshape((1, length))?;
+                let hits = places.broadcast_eq(&x.argmax_keepdim(1)?)?.to_dtype(gradient.dtype())?;
+                (spread * hits)?
+            }
+            // `sign(x) |x|^(p - 1) y^(1 - p)`, and 0 for a plane of zeros, as in PyTorch.
+            Self::Lp => {
+                let x = site.required(back.inputs, 0)?.contiguous()?.reshape((planes, length))?;
                 let y = site.required(back.outputs, 0)?.reshape((planes, 1))?;
-                let hits = x.broadcast_eq(&y)?.to_dtype(gradient.dtype())?;
-                let ties = hits.sum_keepdim(1)?.broadcast_as((planes, length))?;
-                ((spread * hits)? / ties)?
+                let rest = power(site) - 1.0;
+                let rise = (x.sign()? * x.abs()?.powf(rest)?)?;
+                let zero = y.eq(0f64)?.to_dtype(y.dtype())?;
+                let fall = ((&y + &zero)?.powf(-rest)? * (1.0 - zero)?)?;
+                (spread * rise.broadcast_mul(&fall)?)?
             }
         };
         Ok(vec![Some(dx.reshape(shape)?)])
@@ -74,11 +93,15 @@ impl Operator for GlobalPool {
             Problem::new("one dimension").random(&[2, 3, 7]),
             Problem::new("an empty batch").random(&[0, 3, 2, 2]),
         ];
-        if *self == Self::Max {
-            problems.push(Problem::new("ties").floats(&[1, 1, 4], &[1.0, 2.0, 0.0, 2.0]));
+        if *self == Self::Lp {
+            problems.push(Problem::new("the third power").random(&[2, 2, 5]).int("p", 3));
         }
         problems
     }
+}
+
+fn power(site: &Site) -> f64 {
+    site.node.int("p").unwrap_or(2) as f64
 }
 
 /// Planes and the elements of each.

@@ -8,13 +8,17 @@ mod attention;
 mod batch_norm;
 mod bits;
 mod cast;
+mod center_crop_pad;
+mod class_loss;
 mod classify;
+mod col2im;
 mod compare;
 mod compress;
 mod constant;
 mod conv;
 mod conv_transpose;
 mod cross_entropy;
+mod cumprod;
 mod cumsum;
 mod depth_space;
 mod dropout;
@@ -26,33 +30,47 @@ mod gather_nd;
 mod gelu;
 mod gemm;
 mod global_pool;
+mod grid_sample;
 mod group_norm;
+mod huber_loss;
 mod join;
 mod layer_norm;
 mod linear;
 mod lp_norm;
 mod lrn;
 mod matmul;
+mod max_unpool;
 mod modulo;
+mod non_max_suppression;
 mod one_hot;
 mod pad;
 mod pool;
 mod pow;
 mod prelu;
+mod quantized;
+mod recurrent;
 mod reduce;
 mod reshape;
+mod resize;
 mod rms_norm;
+mod roi_align;
+mod rotary;
+mod rotate_halves;
 mod scatter;
 mod select;
 mod shape;
+mod sigmoid_cross_entropy;
+mod silu;
 mod slice;
 mod softmax;
+mod standard_attention;
 mod tile;
 mod top_k;
 mod total;
 mod transpose;
 mod trilu;
 mod unary;
+mod unique;
 
 use crate::Operator;
 
@@ -60,11 +78,17 @@ use crate::Operator;
 static LISTED: &[&dyn Operator] = &[
     // refit's own
     &attention::Attention,
+    &batch_norm::BatchNorm::Refit,
     &cross_entropy::SoftmaxCrossEntropy,
+    &huber_loss::HuberLoss,
+    &sigmoid_cross_entropy::SigmoidCrossEntropy,
     &dropout::Dropout::Refit,
     &gelu::Gelu::Refit,
     &layer_norm::LayerNorm::Refit,
     &linear::Linear,
+    &rms_norm::RmsNorm::Refit,
+    &rotate_halves::RotateHalves,
+    &silu::Silu,
     // the standard's
     &arg::Arg::Max,
     &arg::Arg::Min,
@@ -73,15 +97,20 @@ static LISTED: &[&dyn Operator] = &[
     &arithmetic::Arithmetic::Div,
     &arithmetic::Arithmetic::Mul,
     &arithmetic::Arithmetic::Sub,
-    &batch_norm::BatchNormalization,
+    &batch_norm::BatchNorm::Standard,
     &bits::Bits::And,
     &bits::Bits::Not,
     &bits::Bits::Or,
     &bits::Bits::Shift,
     &bits::Bits::Xor,
-    &cast::Cast,
+    &cast::Cast::Like,
+    &cast::Cast::To,
+    &class_loss::ClassLoss::LogProbabilities,
+    &class_loss::ClassLoss::Scores,
+    &center_crop_pad::CENTER_CROP_PAD,
     &classify::Classify::IsInf,
     &classify::Classify::IsNaN,
+    &col2im::Col2Im,
     &compare::Not,
     &compress::COMPRESS,
     &compress::REVERSE_SEQUENCE,
@@ -90,6 +119,7 @@ static LISTED: &[&dyn Operator] = &[
     &constant::Range,
     &conv::Conv,
     &conv_transpose::ConvTranspose,
+    &cumprod::CumProd,
     &cumsum::CumSum,
     &depth_space::DEPTH_TO_SPACE,
     &depth_space::SPACE_TO_DEPTH,
@@ -106,7 +136,9 @@ static LISTED: &[&dyn Operator] = &[
     &gelu::Gelu::Standard,
     &gemm::Gemm,
     &global_pool::GlobalPool::Average,
+    &global_pool::GlobalPool::Lp,
     &global_pool::GlobalPool::Max,
+    &grid_sample::GridSample,
     &group_norm::GroupNorm::Group,
     &group_norm::GroupNorm::Instance,
     &join::Concat,
@@ -116,7 +148,9 @@ static LISTED: &[&dyn Operator] = &[
     &lp_norm::MeanVarianceNormalization,
     &lrn::Lrn,
     &matmul::MatMul,
+    &max_unpool::MAX_UNPOOL,
     &modulo::Mod,
+    &non_max_suppression::NonMaxSuppression,
     &one_hot::OneHot,
     &pad::Pad,
     &pool::Pooling::Average,
@@ -124,6 +158,16 @@ static LISTED: &[&dyn Operator] = &[
     &pool::Pooling::Max,
     &pow::Pow,
     &prelu::PRelu,
+    &quantized::ConvInteger::Plain,
+    &quantized::ConvInteger::Scaled,
+    &quantized::DequantizeLinear,
+    &quantized::DynamicQuantizeLinear,
+    &quantized::ProductInteger::Plain,
+    &quantized::ProductInteger::Scaled,
+    &quantized::QuantizeLinear,
+    &recurrent::Recurrent::Gru,
+    &recurrent::Recurrent::Lstm,
+    &recurrent::Recurrent::Rnn,
     &reduce::Reduce::L1,
     &reduce::Reduce::L2,
     &reduce::Reduce::LogSum,
@@ -139,7 +183,11 @@ static LISTED: &[&dyn Operator] = &[
     &reshape::Reshaping::Reshape,
     &reshape::Reshaping::Squeeze,
     &reshape::Reshaping::Unsqueeze,
-    &rms_norm::RmsNormalization,
+    &resize::Resize::Resize,
+    &resize::Resize::Upsample,
+    &rms_norm::RmsNorm::Standard,
+    &roi_align::RoiAlign,
+    &rotary::RotaryEmbedding,
     &scatter::Scatter::Elements,
     &scatter::Scatter::Old,
     &scatter::Scatter::Slices,
@@ -150,12 +198,14 @@ static LISTED: &[&dyn Operator] = &[
     &slice::Slice,
     &softmax::Softmax::LogSoftmax,
     &softmax::Softmax::Softmax,
+    &standard_attention::StandardAttention,
     &tile::TILE,
     &top_k::TopK,
     &total::Total::Mean,
     &total::Total::Sum,
     &transpose::Transpose,
     &trilu::TRILU,
+    &unique::Unique,
 ];
 
 /// Every operator that is supported.

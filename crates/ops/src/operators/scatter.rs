@@ -91,7 +91,7 @@ impl Operator for Scatter {
     fn reads(&self, site: &Site, _wanted: &[bool]) -> Option<Reads> {
         match reduction(site) {
             Ok(Reduction::Replace | Reduction::Add) => Reads::inputs(&[1]),
-            _ => None,
+            _ => Reads::inputs(&[0, 1, 2]),
         }
     }
 
@@ -112,10 +112,7 @@ impl Operator for Scatter {
                 };
                 (kept, places.iter().enumerate().map(last).collect())
             }
-            other => {
-                let why = format!("its reduction is {other:?}");
-                return Err(OpError::NotDifferentiable { op: self.name(), why });
-            }
+            other => return self.reduced_back(site, back, other, &places),
         };
         let of_data = match back.wants(0) {
             true => Some(put_back(gradient, &kept, data)?),
@@ -129,6 +126,9 @@ impl Operator for Scatter {
     }
 
     fn problems(&self) -> Vec<Problem> {
+        let reduce = |problem: Problem, how: &'static str| {
+            problem.attribute("reduction", Attribute::String(how.as_bytes().into()))
+        };
         let add = || Attribute::String(b"add".as_slice().into());
         match self {
             Self::Slices => {
@@ -141,6 +141,9 @@ impl Operator for Scatter {
                     rows("rows"),
                     twice("an element twice"),
                     twice("an element twice, added").attribute("reduction", add()),
+                    reduce(twice("an element twice, multiplied"), "mul"),
+                    reduce(twice("an element twice, the largest"), "max"),
+                    reduce(rows("rows, the smallest"), "min"),
                     Problem::new("no updates").random(&[2, 3]).integers(&[0, 1], &[]).random(&[0, 3]),
                 ]
             }
@@ -154,11 +157,32 @@ impl Operator for Scatter {
                 ];
                 if *self == Self::Elements {
                     problems.push(problem("added").int("axis", 1).attribute("reduction", add()));
+                    for (what, how) in
+                        [("multiplied", "mul"), ("the largest", "max"), ("the smallest", "min")]
+                    {
+                        problems.push(reduce(problem(what).int("axis", 1), how));
+                    }
                 }
                 problems
             }
         }
     }
+}
+
+/// The slope of a reduction for each of its terms.
+fn slopes(terms: &[f64], reduction: Reduction) -> Vec<f64> {
+    if reduction == Reduction::Multiply {
+        let others = |index: usize| {
+            let rest = terms.iter().enumerate().filter(move |(other, _)| *other != index);
+            rest.map(|(_, term)| term).product()
+        };
+        return (0..terms.len()).map(others).collect();
+    }
+    let largest = reduction == Reduction::Max;
+    let better = |a: f64, b: f64| if largest { a.max(b) } else { a.min(b) };
+    let best = terms.iter().copied().reduce(better).unwrap_or(f64::NAN);
+    let hits = terms.iter().filter(|term| **term == best).count();
+    terms.iter().map(|term| if *term == best { 1.0 / hits as f64 } else { 0.0 }).collect()
 }
 
 fn reduction(site: &Site) -> Result<Reduction, OpError> {
@@ -185,6 +209,41 @@ fn writers(places: &[usize], count: usize) -> Vec<u32> {
 }
 
 impl Scatter {
+    /// The reverse rule of products, largest and smallest values. Equal largest (or smallest) ones, the data
+    /// included, share a gradient, as PyTorch's `scatter_reduce` has it.
+    fn reduced_back(
+        self,
+        site: &Site,
+        back: &Backward,
+        reduction: Reduction,
+        places: &[usize],
+    ) -> Result<Vec<Option<Tensor>>, OpError> {
+        let (data, updates) = (site.required(back.inputs, 0)?, site.required(back.inputs, 2)?);
+        let gradient = host::numbers(site.required(back.gradients, 0)?)?;
+        let (values, moved) = (host::numbers(data)?, host::numbers(updates)?);
+        let mut members: Vec<Vec<usize>> = vec![Vec::new(); values.len()];
+        for (index, place) in places.iter().enumerate() {
+            members[*place].push(index);
+        }
+        let (mut of_data, mut of_updates) = (gradient.clone(), vec![0.0; moved.len()]);
+        for (place, members) in members.iter().enumerate().filter(|(_, members)| !members.is_empty()) {
+            // The data first, then the updates that meet it.
+            let terms: Vec<f64> =
+                std::iter::once(values[place]).chain(members.iter().map(|index| moved[*index])).collect();
+            for (position, slope) in slopes(&terms, reduction).into_iter().enumerate() {
+                match position.checked_sub(1) {
+                    None => of_data[place] = gradient[place] * slope,
+                    Some(member) => of_updates[members[member]] = gradient[place] * slope,
+                }
+            }
+        }
+        let tensor = |made: Vec<f64>, like: &Tensor| -> Result<Tensor, OpError> {
+            let made = Tensor::from_vec(made, like.dims(), &Device::Cpu)?;
+            Ok(made.to_dtype(like.dtype())?.to_device(like.device())?)
+        };
+        Ok(vec![Some(tensor(of_data, data)?), None, Some(tensor(of_updates, updates)?)])
+    }
+
     /// The place in the flat data of each update element.
     fn places(
         self,

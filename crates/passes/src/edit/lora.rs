@@ -1,11 +1,12 @@
 //! Low-rank adapters (Hu et al. 2021, arXiv:2106.09685) beside linear layers.
 //!
 //! ```text
-//! x -> Linear(W, b) -> y    =>    x -+-> Linear(W, b) ---------------------------------> Add -> y
-//!                                    +-> Linear(A [r,K]) -> Linear(B [N,r]) -> * alpha/r --^
+//! x -> Linear(W, b) -> y    =>    x -+-> Linear(W, b) --------------------------------------------> Add -> y
+//!                                    +-> Dropout -> Linear(A [r,K]) -> Linear(B [N,r]) -> * alpha/r --^
 //! ```
 //!
-//! B starts at zero, so that the outputs are the same before the first step. A and B train, and the
+//! Where several layers read one weight (DeBERTa's projections, of tokens and of distances), they share one
+//! adapter, as the module that they are has it in PyTorch. B starts at zero, so that the outputs are the same before the first step. A and B train, and the
 //! head; everything else is frozen.
 
 use super::{HEAD_PREFIX, parameters, random};
@@ -19,9 +20,10 @@ pub(super) const B: &str = ".lora_B.weight";
 /// End of the name of its factor.
 pub(super) const SCALE: &str = ".lora_scale";
 
-/// Modules that get an adapter when none are named, as in the paper: what BERT, DistilBERT and MPNet call the
-/// projections of queries and values.
-const DEFAULT_TARGETS: [&str; 6] = ["query", "value", "q_lin", "v_lin", "q", "v"];
+/// Modules that get an adapter when none are named, as in the paper: what BERT, DistilBERT, MPNet, DeBERTa and
+/// ModernBERT (one for queries, keys and values) call the projections of queries and values.
+const DEFAULT_TARGETS: [&str; 9] =
+    ["query", "value", "q_lin", "v_lin", "q", "v", "query_proj", "value_proj", "Wqkv"];
 
 /// Adds adapters to linear layers.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,13 +35,15 @@ pub struct Lora {
     /// Which linear layers: a part of the module's name between dots (`query`) or its end
     /// (`output.dense`). Empty: the projections of queries and values.
     pub targets: Vec<String>,
+    /// Rate of the dropout before A.
+    pub dropout: f32,
     /// Seed of A's first values.
     pub seed: u64,
 }
 
-/// A linear layer by its parts.
+/// A weight and the linear layers that read it.
 struct Target<'a> {
-    node: &'a Node,
+    readers: Vec<&'a Node>,
     module: &'a str,
     weight: ValueId,
     /// Number of inputs and of outputs.
@@ -74,9 +78,18 @@ impl Lora {
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return Err(PassError::refused(format!("lora's alpha must be above zero, not {}", self.alpha)));
         }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(PassError::refused(format!("lora's dropout of {} is not in [0, 1)", self.dropout)));
+        }
         let consumers = graph.consumers();
-        let all: Vec<Target<'a>> = graph.nodes().filter_map(|(_, node)| target(graph, node)).collect();
-        let chosen: Vec<Target<'a>> = all.into_iter().filter(|target| self.wants(target.module)).collect();
+        let mut chosen: Vec<Target<'a>> = Vec::new();
+        for target in graph.nodes().filter_map(|(_, node)| target(graph, node)) {
+            match chosen.iter_mut().find(|known| known.weight == target.weight) {
+                Some(known) => known.readers.extend(target.readers),
+                None if self.wants(target.module) => chosen.push(target),
+                None => {}
+            }
+        }
         if chosen.is_empty() {
             return Err(PassError::refused(format!(
                 "no linear layer is called {}; there are {}",
@@ -92,9 +105,9 @@ impl Lora {
                     self.rank, target.module
                 )));
             }
-            if consumers[target.weight.index()].len() > 1 {
+            if consumers[target.weight.index()].len() > target.readers.len() {
                 return Err(PassError::refused(format!(
-                    "\"{}\" shares its weight with another layer, so that an adapter could not be merged into it",
+                    "\"{}\" shares its weight with what is no linear layer, so that an adapter could not be merged into it",
                     target.module
                 )));
             }
@@ -126,27 +139,36 @@ impl Lora {
     }
 
     fn adapt(&self, patch: &mut Patch, target: &Target<'_>) -> Result<(), PassError> {
-        let Target { node, module, sizes: [inputs, outputs], .. } = *target;
-        let (Some(x), Some(y)) = (node.input(0), node.output(0)) else {
-            return Err(PassError::refused(format!("\"{module}\" lacks an input or output")));
-        };
+        let Target { readers, module, sizes: [inputs, outputs], .. } = target;
         let name = |end: &str| format!("{module}{end}");
         // Kaiming's uniform with a = sqrt(5), as torch initialises linear layers: bound 1 / sqrt(inputs).
-        let bound = (inputs as f32).sqrt().recip();
+        let bound = (*inputs as f32).sqrt().recip();
         let down = random::uniform(self.seed, &name(A), self.rank * inputs, bound);
-        let down = patch.initializer(&name(A), HostTensor::from_f32(&[self.rank, inputs], &down), true);
-        let up = HostTensor::from_f32(&[outputs, self.rank], &vec![0.0; outputs * self.rank]);
+        let down = patch.initializer(&name(A), HostTensor::from_f32(&[self.rank, *inputs], &down), true);
+        let up = HostTensor::from_f32(&[*outputs, self.rank], &vec![0.0; outputs * self.rank]);
         let up = patch.initializer(&name(B), up, true);
         let scale = HostTensor::from_f32(&[], &[self.alpha / self.rank as f32]);
         let scale = patch.initializer(&name(SCALE), scale, false);
 
         let transposed = || [("transB", Attribute::Int(1))];
         let linear = OpName::refit("Linear");
-        let low = patch.node(linear.clone(), &name(".lora_A"), &[x, down], transposed());
-        let high = patch.node(linear, &name(".lora_B"), &[low, up], transposed());
-        let scaled = patch.node(OpName::standard("Mul"), &name(".lora_scaled"), &[high, scale], []);
-        let sum = patch.node(OpName::standard("Add"), &name(".lora_sum"), &[y, scaled], []);
-        patch.replace(y, sum);
+        for node in readers {
+            let (Some(x), Some(y)) = (node.input(0), node.output(0)) else {
+                return Err(PassError::refused(format!("\"{module}\" lacks an input or output")));
+            };
+            let dropped = match self.dropout {
+                0.0 => x,
+                ratio => {
+                    let ratio = [("ratio", Attribute::Float(ratio))];
+                    patch.node(OpName::refit("Dropout"), &name(".lora_dropout"), &[x], ratio)
+                }
+            };
+            let low = patch.node(linear.clone(), &name(".lora_A"), &[dropped, down], transposed());
+            let high = patch.node(linear.clone(), &name(".lora_B"), &[low, up], transposed());
+            let scaled = patch.node(OpName::standard("Mul"), &name(".lora_scaled"), &[high, scale], []);
+            let sum = patch.node(OpName::standard("Add"), &name(".lora_sum"), &[y, scaled], []);
+            patch.replace(y, sum);
+        }
         Ok(())
     }
 }
@@ -158,7 +180,7 @@ fn target<'a>(graph: &'a Graph, node: &'a Node) -> Option<Target<'a>> {
     let name = graph.value(weight).name.as_str();
     let module = name.strip_suffix(".weight").unwrap_or(name);
     let sizes = if node.int("transB") == Some(1) { [columns, rows] } else { [rows, columns] };
-    Some(Target { node, module, weight, sizes })
+    Some(Target { readers: vec![node], module, weight, sizes })
 }
 
 /// The last two parts of the names of all linear layers, each once.

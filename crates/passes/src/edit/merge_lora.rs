@@ -1,8 +1,8 @@
 //! Adds trained adapters into the weights beside which they stand.
 //!
 //! ```text
-//! x -+-> Linear(W, b) ---------------------> Add -> y    =>    x -> Linear(W + s B A, b) -> y
-//!    +-> Linear(A) -> Linear(B) -> * s --------^
+//! x -+-> Linear(W, b) --------------------------------> Add -> y    =>    x -> Linear(W + s B A, b) -> y
+//!    +-> Dropout -> Linear(A) -> Linear(B) -> * s --------^
 //! ```
 
 use super::lora::{A, B, SCALE};
@@ -44,46 +44,63 @@ impl Edit for MergeLora {
             let weight = patch.initializer(&name, merged, trainable);
             patch.replace(adapter.weight, weight);
             patch.rename(weight, &name);
-            patch.replace(adapter.sum, adapter.output);
+            for (sum, output) in adapter.sums {
+                patch.replace(sum, output);
+            }
         }
         Ok(patch)
     }
 }
 
-/// One adapter and the layer beside it.
+/// One adapter and the layers beside it.
 struct Adapter {
     weight: ValueId,
     /// Whether the weight is `[outputs, inputs]`.
     outputs_first: bool,
     up: ValueId,
     scale: f32,
-    /// Result of the layer alone and with its adapter.
-    output: ValueId,
-    sum: ValueId,
+    /// For each layer its result with the adapter and alone.
+    sums: Vec<(ValueId, ValueId)>,
 }
 
 impl Adapter {
     fn find(graph: &Graph, consumers: &[Vec<NodeId>], module: &str, down: ValueId) -> Option<Self> {
+        let producers = graph.producers();
         let only_reader = |id: ValueId| -> Option<&Node> {
             match consumers[id.index()].as_slice() {
                 [reader] => Some(graph.node(*reader)),
                 _ => None,
             }
         };
-        let first = only_reader(down).filter(|node| node.op.is_refit("Linear"))?;
-        let second = only_reader(first.output(0)?).filter(|node| node.op.is_refit("Linear"))?;
-        let up = second.input(1).filter(|id| graph.value(*id).name == format!("{module}{B}"))?;
-        let scaled = only_reader(second.output(0)?).filter(|node| node.op.is("Mul"))?;
-        let scale = scaled.input(1).filter(|id| graph.value(*id).name == format!("{module}{SCALE}"))?;
-        let scale = *graph.initializer(scale)?.tensor.to_f32()?.first()?;
-        let sum = only_reader(scaled.output(0)?).filter(|node| node.op.is("Add"))?;
+        let mut found: Option<Self> = None;
+        for first in &consumers[down.index()] {
+            let first = Some(graph.node(*first)).filter(|node| node.op.is_refit("Linear"))?;
+            let second = only_reader(first.output(0)?).filter(|node| node.op.is_refit("Linear"))?;
+            let up = second.input(1).filter(|id| graph.value(*id).name == format!("{module}{B}"))?;
+            let scaled = only_reader(second.output(0)?).filter(|node| node.op.is("Mul"))?;
+            let scale = scaled.input(1).filter(|id| graph.value(*id).name == format!("{module}{SCALE}"))?;
+            let scale = *graph.initializer(scale)?.tensor.to_f32()?.first()?;
+            let sum = only_reader(scaled.output(0)?).filter(|node| node.op.is("Add"))?;
 
-        let output = sum.input(0)?;
-        let layer = graph.producers()[output.index()].map(|id| graph.node(id))?;
-        let fits = layer.op.is_refit("Linear") && layer.input(0) == first.input(0);
-        let weight = layer.input(1).filter(|weight| fits && consumers[weight.index()].len() == 1)?;
-        let outputs_first = layer.int("transB") == Some(1);
-        Some(Self { weight, outputs_first, up, scale, output, sum: sum.output(0)? })
+            let output = sum.input(0)?;
+            let layer = producers[output.index()].map(|id| graph.node(id))?;
+            let read = first.input(0)?;
+            let dropout = producers[read.index()].map(|id| graph.node(id));
+            let before = dropout.filter(|node| node.op.is_refit("Dropout")).and_then(|node| node.input(0));
+            let fits = layer.op.is_refit("Linear")
+                && (layer.input(0) == Some(read) || (before.is_some() && layer.input(0) == before));
+            let weight = layer.input(1).filter(|_| fits)?;
+            let outputs_first = layer.int("transB") == Some(1);
+            let sums = vec![(sum.output(0)?, output)];
+            match &mut found {
+                None => found = Some(Self { weight, outputs_first, up, scale, sums }),
+                Some(found) if found.weight == weight && found.outputs_first == outputs_first => {
+                    found.sums.extend(sums);
+                }
+                Some(_) => return None,
+            }
+        }
+        found.filter(|found| consumers[found.weight.index()].len() == found.sums.len())
     }
 
     /// W + scale * B A in the layout of W; products are summed in float64.

@@ -1,21 +1,31 @@
 //! Edits: passes that change what a model computes or which of its parameters train, each with its
 //! declared tolerance.
 
+mod batch_statistics;
 mod cut;
+mod depth;
+mod embed;
 mod freeze;
+mod insert_dropout;
 mod layer;
 mod lora;
 mod merge_lora;
 mod parameters;
+mod pool;
 mod quantize;
 mod random;
 mod replace_head;
 
+pub use batch_statistics::BatchStatistics;
 pub use cut::{Split, split_frozen};
+pub use depth::{depths, head_depth};
+pub use embed::Embed;
 pub use freeze::{Freeze, FreezePolicy};
+pub use insert_dropout::InsertDropout;
 pub use layer::{layer_of, num_layers};
 pub use lora::Lora;
 pub use merge_lora::MergeLora;
 pub use parameters::parameters;
+pub use pool::Pool;
 pub use quantize::QuantizeInt8Rows;
-pub use replace_head::{HEAD_PREFIX, Pool, ReplaceHead};
+pub use replace_head::{HEAD_PREFIX, ReplaceHead, TokenHead};

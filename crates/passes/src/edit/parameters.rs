@@ -22,17 +22,24 @@ fn is_float_array(graph: &Graph, id: ValueId) -> bool {
 fn weight_places(node: &Node) -> &'static [usize] {
     let op = &node.op;
     if op.is_refit("Linear") || op.is_refit("LayerNorm") || op.is("LayerNormalization") {
-        return &[1, 2];
+        // A table of relative positions is itself normalised and projected.
+        return &[0, 1, 2];
     }
-    if op.is("Gather") || op.is("Slice") {
+    if op.is("Gather") || op.is("Slice") || op.is_refit("Dropout") {
         return &[0];
     }
     // The running mean and variance of a batch normalization are statistics, not weights.
     let scaled = ["BatchNormalization", "GroupNormalization", "InstanceNormalization"];
+    if op.is_refit("BatchNorm") {
+        return &[1, 2];
+    }
+    if op.is("RNN") || op.is("GRU") || op.is("LSTM") {
+        return &[1, 2, 3, 7];
+    }
     if op.is("Gemm") || op.is("Conv") || op.is("ConvTranspose") || scaled.iter().any(|name| op.is(name)) {
         return &[1, 2];
     }
-    if op.is("PRelu") || op.is("RMSNormalization") {
+    if op.is("PRelu") || op.is("RMSNormalization") || op.is_refit("RmsNorm") {
         return &[1];
     }
     if op.is("MatMul") {

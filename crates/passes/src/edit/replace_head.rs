@@ -6,10 +6,12 @@
 //!                                                                                           classifier.bias [C]
 //! ```
 //!
+//! Over tokens, Dropout and Linear read `hidden` itself, and the logits are `[B,S,C]`.
+//!
 //! A head that is there already goes; rows of it may be carried over, so that a model that learns a new
 //! label keeps what it knew of the others.
 
-use super::random;
+use super::{Pool, random};
 use crate::{Edit, PassError, Tolerance};
 use refit_graph::{Attribute, DType, Dim, Fact, Graph, HostTensor, Model, OpName, Patch, ValueId};
 
@@ -22,13 +24,13 @@ const BIAS: &str = "classifier.bias";
 /// Standard deviation of new rows, BERT's `initializer_range`.
 const DEVIATION: f32 = 0.02;
 
-/// How hidden vectors become one.
+/// What gets logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pool {
-    /// The mean over the positions that `attention_mask` keeps.
-    Mean,
-    /// The vector at the first position.
-    Cls,
+enum Over {
+    /// The pooled vector of a text.
+    Text,
+    /// Every token by itself.
+    Tokens,
 }
 
 /// Replaces the outputs by `logits` `[batch, labels]` and `embedding` `[batch, hidden]`.
@@ -59,13 +61,38 @@ impl Edit for ReplaceHead {
     }
 
     fn apply(&self, model: &Model) -> Result<Patch, PassError> {
+        self.over(Over::Text, model)
+    }
+}
+
+/// Replaces the outputs by `logits` `[batch, sequence, labels]`, which read every token's hidden vector, and
+/// `embedding` `[batch, hidden]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenHead(pub ReplaceHead);
+
+impl Edit for TokenHead {
+    fn name(&self) -> &'static str {
+        "token-head"
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        Tolerance::Replaced
+    }
+
+    fn apply(&self, model: &Model) -> Result<Patch, PassError> {
+        self.0.over(Over::Tokens, model)
+    }
+}
+
+impl ReplaceHead {
+    fn over(&self, over: Over, model: &Model) -> Result<Patch, PassError> {
         let graph = &model.graph;
-        let (hidden, size) = self.hidden(graph)?;
-        if self.labels < 2 {
-            return Err(PassError::refused(format!(
-                "a classifier needs two labels at least, not {}",
-                self.labels
-            )));
+        let (hidden, size) = hidden_state(graph, &self.at, self.pool)?;
+        if over == Over::Tokens && self.pool == Pool::None {
+            return Err(PassError::refused("a head for tokens needs a vector of each, not one of the text"));
+        }
+        if self.labels == 0 {
+            return Err(PassError::refused("a head needs one output at least"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(PassError::refused(format!("a dropout of {} is not in [0, 1)", self.dropout)));
@@ -73,15 +100,16 @@ impl Edit for ReplaceHead {
         let (weight, bias) = self.initial(graph, size)?;
 
         let mut patch = Patch::new(graph);
-        let embedding = match self.pool {
-            Pool::Cls => first_position(&mut patch, hidden),
-            Pool::Mean => masked_mean(&mut patch, hidden, mask(graph)?),
+        let embedding = self.pool.apply(&mut patch, model, hidden)?;
+        let read = match over {
+            Over::Text => embedding,
+            Over::Tokens => hidden,
         };
         let dropped = match self.dropout {
-            0.0 => embedding,
+            0.0 => read,
             ratio => {
                 let ratio = [("ratio", Attribute::Float(ratio))];
-                patch.node(OpName::refit("Dropout"), "classifier.dropout", &[embedding], ratio)
+                patch.node(OpName::refit("Dropout"), "classifier.dropout", &[read], ratio)
             }
         };
         let weight = patch.initializer(WEIGHT, weight, true);
@@ -92,34 +120,17 @@ impl Edit for ReplaceHead {
 
         let batch = batch_axis(graph, hidden);
         patch.set_fact(embedding, Fact::new(DType::F32, [batch.clone(), size.into()]));
-        patch.set_fact(logits, Fact::new(DType::F32, [batch, self.labels.into()]));
+        let mut axes = vec![batch];
+        if over == Over::Tokens {
+            axes.push(axis(graph, hidden, 1));
+        }
+        axes.push(self.labels.into());
+        patch.set_fact(logits, Fact::new(DType::F32, axes));
         patch.set_outputs(vec![logits, embedding]);
         for (id, name) in [(weight, WEIGHT), (bias, BIAS), (logits, "logits"), (embedding, "embedding")] {
             patch.rename(id, name);
         }
         Ok(patch)
-    }
-}
-
-impl ReplaceHead {
-    fn hidden(&self, graph: &Graph) -> Result<(ValueId, usize), PassError> {
-        let hidden = graph.find(&self.at).ok_or_else(|| {
-            let outputs: Vec<&str> =
-                graph.outputs().iter().map(|id| graph.value(*id).name.as_str()).collect();
-            PassError::refused(format!(
-                "the graph has no value \"{}\" for the head to read; its outputs are {}",
-                self.at,
-                outputs.join(", ")
-            ))
-        })?;
-        let fact = graph.fact(hidden);
-        match fact.shape.as_deref() {
-            Some([_, _, Dim::Known(size)]) => Ok((hidden, *size)),
-            _ => Err(PassError::refused(format!(
-                "a head needs hidden vectors [batch, sequence, hidden] of a fixed length, but \"{}\" is {fact}",
-                self.at
-            ))),
-        }
     }
 
     /// First values of weight `[labels, size]` and bias `[labels]`.
@@ -194,40 +205,30 @@ fn is_by_column(graph: &Graph) -> bool {
     reader.is_some_and(|(_, node)| node.int("transB") != Some(1))
 }
 
-fn mask(graph: &Graph) -> Result<ValueId, PassError> {
-    let inputs = graph.inputs().iter().copied();
-    inputs.into_iter().find(|id| graph.value(*id).name == "attention_mask").ok_or_else(|| {
-        PassError::refused(
-            "mean pooling needs the input \"attention_mask\", which the graph lacks; pool by cls",
-        )
-    })
+/// The hidden state of this name and its width.
+pub(super) fn hidden_state(graph: &Graph, at: &str, pool: Pool) -> Result<(ValueId, usize), PassError> {
+    let hidden = graph.find(at).ok_or_else(|| {
+        let outputs: Vec<&str> = graph.outputs().iter().map(|id| graph.value(*id).name.as_str()).collect();
+        PassError::refused(format!(
+            "the graph has no value \"{at}\" for the head to read; its outputs are {}",
+            outputs.join(", ")
+        ))
+    })?;
+    let fact = graph.fact(hidden);
+    match fact.shape.as_deref() {
+        Some([_, _, Dim::Known(size)]) if pool != Pool::None => Ok((hidden, *size)),
+        Some([_, Dim::Known(size)]) if pool == Pool::None => Ok((hidden, *size)),
+        _ => Err(PassError::refused(format!(
+            "a head that pools by {pool} needs {} of a fixed length, but \"{at}\" is {fact}",
+            pool.reads()
+        ))),
+    }
 }
 
-fn batch_axis(graph: &Graph, hidden: ValueId) -> Dim {
-    graph.fact(hidden).shape.as_ref().and_then(|shape| shape.first()).cloned().unwrap_or(Dim::Unknown)
+pub(super) fn batch_axis(graph: &Graph, hidden: ValueId) -> Dim {
+    axis(graph, hidden, 0)
 }
 
-fn first_position(patch: &mut Patch, hidden: ValueId) -> ValueId {
-    let zero = patch.initializer("pooling.first", HostTensor::from_i64(&[], &[0]), false);
-    let axis = [("axis", Attribute::Int(1))];
-    patch.node(OpName::standard("Gather"), "pooling.cls", &[hidden, zero], axis)
-}
-
-/// The sum of hidden * mask over the sequence, divided by the number of tokens.
-fn masked_mean(patch: &mut Patch, hidden: ValueId, mask: ValueId) -> ValueId {
-    let last = patch.initializer("pooling.last_axis", HostTensor::from_i64(&[1], &[-1]), false);
-    let sequence = patch.initializer("pooling.sequence_axis", HostTensor::from_i64(&[1], &[1]), false);
-    let one = patch.initializer("pooling.one", HostTensor::from_f32(&[], &[1.0]), false);
-    let mut node = |op: &str, name: &str, inputs: &[ValueId], attribute: Option<(&'static str, i64)>| {
-        let attributes = attribute.map(|(key, value)| (key, Attribute::Int(value)));
-        patch.node(OpName::standard(op), name, inputs, attributes)
-    };
-    let kept = node("Cast", "pooling.mask", &[mask], Some(("to", DType::F32.to_onnx().into())));
-    let wide = node("Unsqueeze", "pooling.mask_of_tokens", &[kept, last], None);
-    let tokens = node("Mul", "pooling.tokens", &[hidden, wide], None);
-    let sum = node("ReduceSum", "pooling.sum", &[tokens, sequence], Some(("keepdims", 0)));
-    let count = node("ReduceSum", "pooling.count", &[kept, sequence], Some(("keepdims", 1)));
-    // A row of padding alone gives the zero vector instead of a division by zero.
-    let count = node("Max", "pooling.count_at_least_one", &[count, one], None);
-    node("Div", "pooling.mean", &[sum, count], None)
+fn axis(graph: &Graph, hidden: ValueId, place: usize) -> Dim {
+    graph.fact(hidden).shape.as_ref().and_then(|shape| shape.get(place)).cloned().unwrap_or(Dim::Unknown)
 }

@@ -3,6 +3,7 @@
 mod attention;
 mod gelu;
 mod linear;
+mod pieces;
 mod version;
 
 use crate::{PassError, rewrite::Rewrite};
@@ -20,6 +21,30 @@ pub const PORTABLE_OPSET: i64 = 17;
 /// When an operator has no equivalent in the standard; it is named with its place.
 pub fn portable(model: &Model) -> Result<Model, PassError> {
     lower(model).map_err(|error| error.in_pass("lower-portable"))
+}
+
+/// The model with its standard operators in the form that they have at [`PORTABLE_OPSET`], so that edits can add
+/// nodes of that form; everything else stays as it is. `None` when one has no such form.
+///
+/// # Errors
+/// When the model is broken.
+pub fn at_portable_opset(model: &Model) -> Result<Option<Model>, PassError> {
+    let mut moved = model.clone();
+    refit_ops::infer_facts(&mut moved)?;
+    let mut rewrite = Rewrite::new(&moved);
+    for (_, node) in moved.graph.nodes() {
+        if node.op.domain.is_empty() && version::lower(&mut rewrite, node).is_none() {
+            return Ok(None);
+        }
+    }
+    let patch = rewrite.patch;
+    let mut graph = moved.graph.clone();
+    patch.apply(&mut graph)?;
+    moved.graph = graph;
+    moved.opsets.insert(String::new(), PORTABLE_OPSET);
+    verify(&moved, "at-portable-opset")?;
+    refit_ops::infer_facts(&mut moved)?;
+    Ok(Some(moved))
 }
 
 fn lower(model: &Model) -> Result<Model, PassError> {
@@ -78,6 +103,10 @@ fn lowering_patch(model: &Model) -> Result<Patch, PassError> {
             ("refit" | "", "Gelu") => gelu::lower(&mut rewrite, node),
             ("refit", "Attention") => attention::lower(&mut rewrite, node),
             ("refit" | "", "Dropout") => dropout(&mut rewrite, node),
+            ("refit", "RmsNorm") => pieces::rms_norm(&mut rewrite, node),
+            ("refit", "Rotary") => pieces::rotary(&mut rewrite, node),
+            ("refit", "Silu") => pieces::silu(&mut rewrite, node),
+            ("refit", "BatchNorm") => batch_norm(&mut rewrite, node),
             ("", _) => version::lower(&mut rewrite, node),
             _ => None,
         };
@@ -101,6 +130,16 @@ fn layer_norm(rewrite: &mut Rewrite, node: &Node) -> Option<()> {
     let y = rewrite.node(OpName::standard("LayerNormalization"), &node.name, &inputs, attributes);
     rewrite.replace(node.output(0)?, y);
     Some(())
+}
+
+/// `refit.BatchNorm` -> `BatchNormalization` by the running statistics.
+fn batch_norm(rewrite: &mut Rewrite, node: &Node) -> Option<()> {
+    if node.outputs.iter().skip(1).flatten().any(|statistic| !rewrite.unread(*statistic)) {
+        return None;
+    }
+    let mut new = Node { op: OpName::standard("BatchNormalization"), ..node.clone() };
+    new.outputs.truncate(1);
+    rewrite.replace_node(node, new)
 }
 
 /// Dropout does nothing outside of training.

@@ -93,10 +93,14 @@ fn entries(rewrite: &Rewrite, value: ValueId) -> Option<Vec<Target>> {
         };
         return constant.to_i64()?.into_iter().map(entry).collect();
     }
-    if let Some(elements) = &rewrite.graph().fact(value).elements {
+    let elements = rewrite.graph().fact(value).elements.as_ref();
+    let concat = rewrite.made_by(value, "Concat");
+    // Minus one is no size: where the parts can be looked at, they say more.
+    let is_known = elements.is_some_and(|elements| !elements.contains(&Dim::Unknown));
+    if let Some(elements) = elements.filter(|_| is_known || concat.is_none()) {
         return Some(elements.iter().cloned().map(Target::Size).collect());
     }
-    let concat = rewrite.made_by(value, "Concat")?;
+    let concat = concat?;
     let mut all = Vec::new();
     for input in concat.inputs.iter().flatten() {
         all.extend(entries(rewrite, *input)?);

@@ -54,7 +54,7 @@ fn zeros_like(rewrite: &mut Rewrite, gamma: ValueId, name: &str) -> ValueId {
     rewrite.patch.initializer(&format!("{name}.beta"), zeros, false)
 }
 
-fn is_vector(rewrite: &Rewrite, value: ValueId) -> bool {
+pub(super) fn is_vector(rewrite: &Rewrite, value: ValueId) -> bool {
     rewrite.constant(value).is_some_and(|tensor| tensor.shape().len() == 1 && tensor.dtype().is_float())
 }
 
@@ -103,7 +103,7 @@ fn centred(rewrite: &Rewrite, value: ValueId) -> Option<ValueId> {
     (last_mean(rewrite, sub.input(1)?)? == x).then_some(x)
 }
 
-fn square_of(rewrite: &Rewrite, value: ValueId) -> Option<ValueId> {
+pub(super) fn square_of(rewrite: &Rewrite, value: ValueId) -> Option<ValueId> {
     if let Some(pow) = rewrite.made_by(value, "Pow") {
         return rewrite.is_scalar(pow.input(1)?, 2.0).then_some(pow.input(0)?);
     }
@@ -112,7 +112,7 @@ fn square_of(rewrite: &Rewrite, value: ValueId) -> Option<ValueId> {
 }
 
 /// `ReduceMean(x)` over the last axis with the axis kept: x.
-fn last_mean(rewrite: &Rewrite, value: ValueId) -> Option<ValueId> {
+pub(super) fn last_mean(rewrite: &Rewrite, value: ValueId) -> Option<ValueId> {
     let mean = rewrite.made_by(value, "ReduceMean")?;
     let x = mean.input(0)?;
     let axes = match mean.input(1) {

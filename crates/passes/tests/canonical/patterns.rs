@@ -180,3 +180,90 @@ fn dropout_keeps_its_ratio() {
     let model = dropout.becomes(&["Dropout"]);
     assert_eq!(model.graph.nodes().next().unwrap().1.float("ratio"), Some(0.1));
 }
+
+fn rms_norm(square: &'static str, divide: &'static str) -> Case {
+    case(17, move |e, x| {
+        let (gamma, two, epsilon, one) = (e.weight("gamma", &[4]), e.float(2.0), e.float(1e-6), e.float(1.0));
+        let square = if square == "Pow" { e.op("Pow", &[x, two]) } else { e.op("Mul", &[x, x]) };
+        let axes = [("axes", Attribute::Ints(vec![-1])), ("keepdims", Attribute::Int(1))];
+        let mean = e.op_with("ReduceMean", &[square], axes);
+        let sum = e.op("Add", &[mean, epsilon]);
+        let root = e.op("Sqrt", &[sum]);
+        let normal = match divide {
+            "Div" => e.op("Div", &[x, root]),
+            "Reciprocal" => {
+                let inverse = e.op("Reciprocal", &[root]);
+                e.op("Mul", &[x, inverse])
+            }
+            _ => {
+                let inverse = e.op("Div", &[one, root]);
+                e.op("Mul", &[inverse, x])
+            }
+        };
+        e.op("Mul", &[gamma, normal])
+    })
+}
+
+#[test]
+fn rms_norm_is_recognised_as_operator_and_in_pieces() {
+    for divide in ["Div", "Reciprocal", "one over"] {
+        assert_eq!(rms_norm("Pow", divide).becomes(&["RmsNorm"]).graph.node_count(), 1, "{divide}");
+    }
+    rms_norm("Mul", "Reciprocal").becomes(&["RmsNorm"]);
+    let operator = case(23, |e, x| {
+        let gamma = e.weight("gamma", &[4]);
+        e.op_with("RMSNormalization", &[x, gamma], [("epsilon", Attribute::Float(1e-3))])
+    });
+    operator.becomes(&["RmsNorm"]);
+    let other_axis = case(23, |e, x| {
+        let gamma = e.weight("gamma", &[3, 4]);
+        e.op_with("RMSNormalization", &[x, gamma], [("axis", Attribute::Int(1))])
+    });
+    other_axis.becomes(&[]);
+}
+
+#[test]
+fn silu_is_recognised_as_operator_and_in_pieces() {
+    let pieces = |x_first: bool| {
+        case(17, move |e, x| {
+            let gate = e.op("Sigmoid", &[x]);
+            e.op("Mul", &if x_first { [x, gate] } else { [gate, x] })
+        })
+    };
+    assert_eq!(pieces(true).becomes(&["Silu"]).graph.node_count(), 1);
+    pieces(false).becomes(&["Silu"]);
+    case(24, |e, x| e.op("Swish", &[x])).becomes(&["Silu"]);
+    case(24, |e, x| e.op_with("Swish", &[x], [("alpha", Attribute::Float(1.7))])).becomes(&[]);
+}
+
+/// `rotate_half` as PyTorch exports it, with slices or one split.
+fn rotary(split: bool, second_first: bool) -> Case {
+    case(17, move |e, x| {
+        let (cos, sin) = (e.weight("cos", &[1, 4]), e.weight("sin", &[4]));
+        let (first, second) = if split {
+            let halves = e.patch.node_with(
+                OpName::standard("Split"),
+                "halves",
+                vec![Some(x)],
+                2,
+                [("axis", Attribute::Int(-1))],
+            );
+            (halves[0], halves[1])
+        } else {
+            let [zero, two, end, axis] = [0, 2, i64::MAX, 2].map(|bound| e.ints(&[bound]));
+            (e.op("Slice", &[x, zero, two, axis]), e.op("Slice", &[x, two, end, axis]))
+        };
+        let (negative, kept) = if second_first { (second, first) } else { (first, second) };
+        let negative = e.op("Neg", &[negative]);
+        let swapped = e.op_with("Concat", &[negative, kept], [("axis", Attribute::Int(-1))]);
+        let (plain, turned) = (e.op("Mul", &[x, cos]), e.op("Mul", &[swapped, sin]));
+        e.op("Add", &[plain, turned])
+    })
+}
+
+#[test]
+fn rotary_embedding_is_recognised() {
+    assert_eq!(rotary(false, true).becomes(&["Rotary"]).graph.node_count(), 1);
+    rotary(true, true).becomes(&["Rotary"]);
+    rotary(false, false).becomes(&[]);
+}

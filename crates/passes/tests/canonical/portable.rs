@@ -92,6 +92,36 @@ fn canonical_operators_have_portable_forms() {
 }
 
 #[test]
+fn fused_operators_fall_into_their_pieces() {
+    check(&case(17, |e, x| {
+        let gamma = e.weight("gamma", &[6]);
+        e.refit("RmsNorm", &[x, gamma], [("epsilon", Attribute::Float(1e-6))])
+    }));
+    check(&case(17, |e, x| {
+        let (cos, sin) = (e.weight("cos", &[3, 6]), e.weight("sin", &[1, 3, 6]));
+        e.refit("Rotary", &[x, cos, sin], [])
+    }));
+    check(&case(17, |e, x| e.refit("Silu", &[x], [])));
+}
+
+#[test]
+fn batch_normalization_that_trained_is_served_by_its_running_statistics() {
+    let images = Fact::new(DType::F32, [Dim::from("batch"), 3.into(), 6.into()]);
+    let (mut e, inputs) = Exporter::new(17, &[("x", images, &[2, 3, 6])]);
+    let [scale, bias, mean] = ["scale", "bias", "mean"].map(|name| e.weight(name, &[3]));
+    let variance = e.weight("variance", &[3]);
+    let variance = e.op("Exp", &[variance]);
+    let y = e.op("BatchNormalization", &[inputs[0], scale, bias, mean, variance]);
+    let mut case = e.finish(y);
+    let expected = run(&case.model, &case.feeds);
+    refit_passes::Driver::new().edit(&mut case.model, &refit_passes::edit::BatchStatistics).unwrap();
+    assert_eq!(operators(&case.model, "refit"), ["BatchNorm"]);
+    close(&expected, &run(&case.model, &case.feeds));
+    let model = check(&case);
+    assert_eq!(operators(&model, ""), ["Exp", "BatchNormalization"]);
+}
+
+#[test]
 fn other_opsets_are_brought_to_the_portable_one() {
     let old = check(&case(11, |e, x| {
         let wide = e.op_with("Unsqueeze", &[x], [("axes", Attribute::Ints(vec![1]))]);

@@ -80,7 +80,7 @@ fn nothing_is_split_where_nothing_is_saved() {
     let layers = frozen(FreezePolicy::LastLayers(2));
     assert!(split_frozen(&layers).unwrap().is_none(), "only embeddings are frozen");
     let mut adapted = classifier();
-    edit(&mut adapted, &Lora { rank: 2, alpha: 2.0, targets: Vec::new(), seed: 1 }).unwrap();
+    edit(&mut adapted, &Lora { rank: 2, alpha: 2.0, targets: Vec::new(), dropout: 0.0, seed: 1 }).unwrap();
     assert!(split_frozen(&adapted).unwrap().is_none(), "adapters in the first layer leave next to nothing");
 }
 

@@ -55,7 +55,7 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn adapters_train_beside_a_frozen_base() {
     let mut model = classifier();
-    edit(&mut model, &Lora { rank: 2, alpha: 4.0, targets: Vec::new(), seed: 1 }).unwrap();
+    edit(&mut model, &Lora { rank: 2, alpha: 4.0, targets: Vec::new(), dropout: 0.0, seed: 1 }).unwrap();
     let names = trainable(&model);
     assert_eq!(names.len(), 2 + 2 * 2 * 2);
     assert!(names.iter().all(|name| name.contains(".lora_") || name.starts_with("classifier.")), "{names:?}");

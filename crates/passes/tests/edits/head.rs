@@ -93,7 +93,7 @@ fn what_does_not_fit_is_refused() {
     for (edit, reason) in [
         (ReplaceHead { at: "nothing".to_owned(), ..head(3) }, "no value \"nothing\""),
         (ReplaceHead { at: "logits".to_owned(), ..head(3) }, "[batch, sequence, hidden]"),
-        (ReplaceHead { labels: 1, ..head(3) }, "two labels"),
+        (ReplaceHead { labels: 0, ..head(3) }, "one output"),
         (ReplaceHead { dropout: 1.0, ..head(3) }, "not in [0, 1)"),
         (ReplaceHead { carried: vec![Some(3)], ..head(3) }, "has 3 rows"),
         (ReplaceHead { carried: vec![None; 4], ..head(3) }, "4 rows"),

@@ -3,7 +3,13 @@ use refit_graph::{HostTensor, ValueId};
 use refit_passes::edit::{Lora, MergeLora};
 
 fn lora(targets: &[&str]) -> Lora {
-    Lora { rank: 4, alpha: 8.0, targets: targets.iter().map(|t| (*t).to_owned()).collect(), seed: 3 }
+    Lora {
+        rank: 4,
+        alpha: 8.0,
+        targets: targets.iter().map(|t| (*t).to_owned()).collect(),
+        dropout: 0.0,
+        seed: 3,
+    }
 }
 
 /// Gives every B values, as training would.
@@ -81,6 +87,42 @@ fn every_adapter_gets_a_gradient() {
 }
 
 #[test]
+fn dropout_stands_before_the_adapter_alone_and_goes_when_it_is_merged() {
+    let (plain, inputs) = (classifier(), inputs(&ROWS));
+    let mut model = plain.clone();
+    edit(&mut model, &Lora { dropout: 0.5, ..lora(&[]) }).unwrap();
+    train(&mut model);
+    let dropouts =
+        |model: &Model| model.graph.nodes().filter(|(_, node)| node.op.is_refit("Dropout")).count();
+    assert_eq!(dropouts(&model), dropouts(&plain) + 2 * 2);
+    let program = Program::compile(&model, &["logits"], &Device::Cpu).unwrap();
+    let drawn =
+        |seed| program.forward(&inputs, Mode::Train { seed }).unwrap().output("logits").unwrap().clone();
+    assert!(max_difference(&drawn(1), &drawn(2)) > 1e-4);
+
+    let adapted = run(&model, &inputs, "logits");
+    edit(&mut model, &MergeLora).unwrap();
+    assert!(max_difference(&adapted, &run(&model, &inputs, "logits")) < 1e-5);
+    assert_eq!(model.graph.node_count(), plain.graph.node_count());
+}
+
+#[test]
+fn layers_that_share_a_weight_share_an_adapter() {
+    // DeBERTa-v3 puts tokens and distances through the same projections.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../families/tests/data/tiny-deberta-v3");
+    let plain = refit_families::load(&folder).unwrap().model;
+    let mut model = plain.clone();
+    edit(&mut model, &lora(&[])).unwrap();
+    assert_eq!(train(&mut model), 2 * 2);
+    let inputs = inputs(&[&[2, 5, 9, 7, 3], &[2, 30, 3]]);
+    let adapted = run(&model, &inputs, "last_hidden_state");
+    assert!(max_difference(&adapted, &run(&plain, &inputs, "last_hidden_state")) > 1e-3);
+    edit(&mut model, &MergeLora).unwrap();
+    assert!(max_difference(&adapted, &run(&model, &inputs, "last_hidden_state")) < 1e-4);
+    assert_eq!(model.graph.node_count(), plain.graph.node_count());
+}
+
+#[test]
 fn a_model_without_adapters_stays_as_it_is() {
     let (before, mut after) = (classifier(), classifier());
     edit(&mut after, &MergeLora).unwrap();
@@ -96,6 +138,7 @@ fn what_does_not_fit_is_refused() {
         (Lora { rank: 0, ..lora(&[]) }, "choose from 1 to 32"),
         (Lora { rank: 33, ..lora(&[]) }, "choose from 1 to 32"),
         (Lora { alpha: 0.0, ..lora(&[]) }, "alpha must be above zero"),
+        (Lora { dropout: 1.0, ..lora(&[]) }, "dropout of 1 is not in [0, 1)"),
     ] {
         let message = refusal(&model, &edit);
         assert!(message.contains(reason), "{reason:?}: {message}");

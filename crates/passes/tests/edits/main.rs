@@ -1,6 +1,7 @@
 //! Edits on a small BERT, run before and after.
 
 mod cut;
+mod dropout;
 mod freeze;
 mod head;
 mod lora;

@@ -9,6 +9,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
+use refit_predictor::{Answer as Said, Entity};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +20,7 @@ use crate::{
     body,
     layers::ModelLabel,
     routing::Model,
-    workers::Answer,
+    workers::{Answer, Text},
 };
 
 /// The header whose value makes the same version answer again while a canary is tried.
@@ -31,8 +32,13 @@ const ACTION: &str = ":predict";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    #[serde(alias = "context")]
     text: Option<String>,
     texts: Option<Vec<String>>,
+    /// The second text, or the question, where the model reads two; of many texts, one each.
+    #[serde(alias = "question")]
+    pair: Option<String>,
+    pairs: Option<Vec<String>>,
     /// What other servers call it: one text or a list.
     inputs: Option<OneOrMany>,
 }
@@ -46,7 +52,7 @@ enum OneOrMany {
 
 /// Texts, and whether the answer is a list.
 struct Texts {
-    texts: Vec<String>,
+    texts: Vec<Text>,
     many: bool,
 }
 
@@ -108,7 +114,13 @@ impl TryFrom<Asked> for Texts {
     fn try_from(asked: Asked) -> Result<Self, ApiError> {
         let texts = match (asked.text, asked.texts, asked.inputs) {
             (Some(text), None, None) | (None, None, Some(OneOrMany::One(text))) => {
-                return Ok(Self { texts: vec![text], many: false });
+                if asked.pairs.is_some() {
+                    return Err(ApiError::new(
+                        Code::Invalid,
+                        "send \"pair\" with one text, \"pairs\" with a list",
+                    ));
+                }
+                return Ok(Self { texts: vec![Text { text, pair: asked.pair }], many: false });
             }
             (None, Some(texts), None) | (None, None, Some(OneOrMany::Many(texts))) => texts,
             _ => {
@@ -119,21 +131,66 @@ impl TryFrom<Asked> for Texts {
         if texts.is_empty() {
             return Err(ApiError::new(Code::Invalid, "the list of texts is empty"));
         }
+        let texts = match (asked.pair, asked.pairs) {
+            (None, None) => texts.into_iter().map(|text| Text { text, pair: None }).collect(),
+            // One question about many texts.
+            (Some(pair), None) => {
+                texts.into_iter().map(|text| Text { text, pair: Some(pair.clone()) }).collect()
+            }
+            (None, Some(pairs)) if pairs.len() == texts.len() => {
+                texts.into_iter().zip(pairs).map(|(text, pair)| Text { text, pair: Some(pair) }).collect()
+            }
+            (None, Some(pairs)) => {
+                let message = format!("there are {} texts and {} pairs", texts.len(), pairs.len());
+                return Err(ApiError::new(Code::Invalid, message));
+            }
+            (Some(_), Some(_)) => {
+                return Err(ApiError::new(Code::Invalid, "send either \"pair\" or \"pairs\""));
+            }
+        };
         Ok(Self { texts, many: true })
     }
 }
 
 fn describe(model: &Model, answer: &Answer) -> Value {
-    let prediction = &answer.prediction;
-    let labels = answer.labels.iter().map(|label| label.to_string());
-    let probabilities: Map<String, Value> =
-        labels.zip(prediction.probabilities.iter().map(|&probability| json!(probability))).collect();
-    json!({
-        "prediction_id": answer.id.to_string(),
-        "label": &*prediction.label,
-        "probabilities": probabilities,
-        "truncated": prediction.truncated,
-        "model": &*model.name,
-        "version": &*answer.version,
-    })
+    let mut described = of_answer(&answer.prediction.answer, &answer.labels);
+    described["prediction_id"] = json!(answer.id.to_string());
+    described["truncated"] = json!(answer.prediction.truncated);
+    described["model"] = json!(&*model.name);
+    described["version"] = json!(&*answer.version);
+    described
+}
+
+/// What depends on the task.
+fn of_answer(answer: &Said, labels: &[Arc<str>]) -> Value {
+    let by_label = |probabilities: &[f32]| -> Map<String, Value> {
+        labels.iter().zip(probabilities).map(|(label, p)| (label.to_string(), json!(p))).collect()
+    };
+    match answer {
+        Said::Class { label, probabilities, .. } => {
+            json!({ "label": &**label, "probabilities": by_label(probabilities) })
+        }
+        Said::Labels { labels, probabilities } => {
+            let given: Vec<&str> = labels.iter().map(|label| &**label).collect();
+            json!({ "labels": given, "probabilities": by_label(probabilities) })
+        }
+        Said::Number(number) => json!({ "value": number }),
+        Said::Entities { entities, .. } => json!({ "entities": describe_entities(entities) }),
+        Said::Span(Some(span)) => json!({
+            "answer": span.text, "start": span.start, "end": span.end, "probability": span.probability,
+        }),
+        Said::Span(None) => json!({ "answer": null }),
+        Said::Vector(values) => json!({ "embedding": values }),
+    }
+}
+
+/// Entities with their places in characters.
+pub(crate) fn describe_entities(entities: &[Entity]) -> Value {
+    let one = |entity: &Entity| {
+        json!({
+            "type": entity.kind, "text": entity.text, "start": entity.start, "end": entity.end,
+            "probability": entity.probability,
+        })
+    };
+    entities.iter().map(one).collect()
 }

@@ -107,7 +107,7 @@ impl Toy {
         values[0] = -self.sign * sentiment;
         values[self.labels.len() - 1] = self.sign * sentiment;
         let logits = vec![GoldenLogits { precision: Precision::Float32, engine: "tract".into(), values }];
-        GoldenExample { text: text.into(), input_ids, logits }
+        GoldenExample { text: text.into(), pair: None, input_ids, logits }
     }
 
     /// As if it had been trained on texts of 5 to 25 characters without unknown words.
@@ -139,6 +139,7 @@ impl Toy {
             code_version: "0.1.0".into(),
             task: "text-classification".into(),
             labels: self.labels.iter().map(|label| label.to_string()).collect(),
+            scale: None,
             files: BTreeMap::new(),
             config: String::new(),
             data_fingerprint: String::new(),

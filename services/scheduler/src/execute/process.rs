@@ -4,8 +4,12 @@ use std::{ffi::OsString, fs::File, path::Path, process::Stdio};
 
 use refit_spec::Start;
 use tokio::process::{Child, Command};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::{SchedulerConfig, SchedulerError, observe::Files};
+
+/// How long children may take to keep their state.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The children that this process started.
 #[derive(Debug, Default)]
@@ -56,8 +60,17 @@ impl Processes {
     /// Ends all children and makes their attempts look as if they had not been started.
     pub(super) async fn stop(&mut self) {
         self.reap();
-        for (mut child, files) in self.0.drain(..) {
-            if child.kill().await.is_ok() {
+        let mut ending: Vec<(Child, Files)> = self.0.drain(..).collect();
+        for (child, _) in &ending {
+            // A training keeps its state first, and the next attempt goes on from there.
+            if let Some(id) = child.id() {
+                let _ = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for (child, files) in &mut ending {
+            let ended = timeout_at(deadline, child.wait()).await.is_ok();
+            if ended || child.kill().await.is_ok() {
                 let _ = std::fs::remove_file(&files.outcome);
                 let _ = std::fs::remove_file(&files.pid);
             }
@@ -74,6 +87,10 @@ pub(super) fn train_arguments(config: &SchedulerConfig, run: &str, additional: &
     let mut arguments = common(config, "train");
     arguments.extend(["--run".into(), run.into(), "--start".into(), start.into()]);
     arguments.extend(rows("--additional", additional));
+    if let Some(trainer) = &config.spec.refit.trainer {
+        // The child submits, follows and answers; the trainer trains. What the child's end means stays the same.
+        arguments.extend(["--trainer".into(), trainer.into()]);
+    }
     arguments
 }
 

@@ -153,6 +153,7 @@ fn manifest() -> Manifest {
         code_version: "0.1.0".to_owned(),
         task: "text-classification".to_owned(),
         labels: vec!["neg".to_owned(), "pos".to_owned()],
+        scale: None,
         files: BTreeMap::new(),
         config: String::new(),
         data_fingerprint: String::new(),

@@ -1,26 +1,29 @@
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::MAX_ROW_BYTES;
-use crate::data::error::{DataError, io};
-use crate::data::table::{Table, TableBuilder, TableOptions, places};
+use super::{BUFFER_BYTES, MAX_ROW_BYTES, failed, open};
+use crate::data::error::DataError;
+use crate::data::table::{RowSink, TableOptions, TableSummary, places};
 
 /// One JSON object a line. A key that no line has is a missing column; one that only some lines have
 /// is a missing value in the others.
-pub(super) fn read(path: &Path, options: &TableOptions<'_>) -> Result<Table, DataError> {
-    let mut reader = BufReader::new(File::open(path).map_err(io(path))?);
-    let mut builder = TableBuilder::new(path, options.broken_rows);
+pub(super) fn read(
+    path: &Path,
+    options: &TableOptions<'_>,
+    mut sink: RowSink<'_>,
+) -> Result<TableSummary, DataError> {
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, open(path)?);
     let mut seen: BTreeSet<String> = BTreeSet::new();
     let (mut bytes, mut line) = (Vec::new(), 0);
     loop {
         bytes.clear();
         line += 1;
         let limit = MAX_ROW_BYTES as u64 + 1;
-        if reader.by_ref().take(limit).read_until(b'\n', &mut bytes).map_err(io(path))? == 0 {
+        let read = reader.by_ref().take(limit).read_until(b'\n', &mut bytes);
+        if read.map_err(|error| failed(path, error))? == 0 {
             break;
         }
         if bytes.len() > MAX_ROW_BYTES {
@@ -37,17 +40,19 @@ pub(super) fn read(path: &Path, options: &TableOptions<'_>) -> Result<Table, Dat
                     options.columns.iter().map(|column| object.get(*column).and_then(field)).collect();
                 // A bounded set: it only has to tell which columns there are.
                 if seen.len() < 1000 {
-                    seen.extend(object.into_iter().map(|(key, _)| key));
+                    for key in object.keys().filter(|key| !seen.contains(key.as_str())).collect::<Vec<_>>() {
+                        seen.insert(key.clone());
+                    }
                 }
-                builder.row(line, values);
+                sink.row(line, values)?;
             }
-            Err(why) => builder.broken(line, why)?,
+            Err(why) => sink.broken(line, why)?,
         }
     }
-    let table = builder.finish()?;
+    let summary = sink.finish()?;
     let existing: Vec<_> = seen.into_iter().collect();
     places(path, &options.columns, &existing)?;
-    Ok(table)
+    Ok(summary)
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>, String> {

@@ -3,11 +3,16 @@ use std::path::Path;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use parquet::schema::types::Type;
 
 use crate::data::error::{DataError, io};
-use crate::data::table::{Table, TableBuilder, TableOptions, places};
+use crate::data::table::{RowSink, TableOptions, TableSummary, places};
 
-pub(super) fn read(path: &Path, options: &TableOptions<'_>) -> Result<Table, DataError> {
+pub(super) fn read(
+    path: &Path,
+    options: &TableOptions<'_>,
+    mut sink: RowSink<'_>,
+) -> Result<TableSummary, DataError> {
     let broken = |error: parquet::errors::ParquetError| DataError::Format {
         path: path.into(),
         format: "parquet",
@@ -18,8 +23,10 @@ pub(super) fn read(path: &Path, options: &TableOptions<'_>) -> Result<Table, Dat
     let schema = reader.metadata().file_metadata().schema().clone();
     let existing: Vec<String> = schema.get_fields().iter().map(|field| field.name().to_string()).collect();
     places(path, &options.columns, &existing)?;
-    let mut builder = TableBuilder::new(path, options.broken_rows);
-    for (index, row) in reader.get_row_iter(None).map_err(broken)?.enumerate() {
+    let wanted = schema.get_fields().iter().filter(|field| options.columns.contains(&field.name()));
+    let projection = Type::group_type_builder(schema.name()).with_fields(wanted.cloned().collect());
+    let projection = projection.build().map_err(broken)?;
+    for (index, row) in reader.get_row_iter(Some(projection)).map_err(broken)?.enumerate() {
         let row = row.map_err(broken)?;
         let number = index as u64 + 1;
         let value = |column: &&str| {
@@ -28,11 +35,11 @@ pub(super) fn read(path: &Path, options: &TableOptions<'_>) -> Result<Table, Dat
                 .map_or(Ok(None), |(_, value)| field(value).map_err(|why| format!("column {column:?} {why}")))
         };
         match options.columns.iter().map(value).collect() {
-            Ok(values) => builder.row(number, values),
-            Err(why) => builder.broken(number, why)?,
+            Ok(values) => sink.row(number, values)?,
+            Err(why) => sink.broken(number, why)?,
         }
     }
-    builder.finish()
+    sink.finish()
 }
 
 fn field(field: &Field) -> Result<Option<String>, &'static str> {

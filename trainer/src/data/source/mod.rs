@@ -22,6 +22,8 @@ pub struct Fetch<'a> {
     pub base_dir: PathBuf,
     /// The Hugging Face hub.
     pub hub: Hub,
+    /// Bytes of rows that are kept in memory before they go to a file in the cache.
+    pub in_memory: usize,
     /// Hears what goes on.
     pub progress: &'a dyn Fn(Progress),
 }
@@ -29,7 +31,8 @@ pub struct Fetch<'a> {
 impl Fetch<'_> {
     /// With the hub of the environment (`HF_ENDPOINT`, `HF_TOKEN`) and nobody listening.
     pub fn new(cache: impl Into<PathBuf>, base_dir: impl Into<PathBuf>) -> Self {
-        Self { cache: cache.into(), base_dir: base_dir.into(), hub: Hub::from_env(), progress: &|_| {} }
+        let (hub, in_memory) = (Hub::from_env(), crate::spool::IN_MEMORY);
+        Self { cache: cache.into(), base_dir: base_dir.into(), hub, in_memory, progress: &|_| {} }
     }
 }
 
@@ -38,9 +41,9 @@ impl Fetch<'_> {
 pub struct Progress {
     /// What is fetched.
     pub what: String,
-    /// Bytes so far.
+    /// Bytes, or rows, so far.
     pub done: u64,
-    /// All bytes, where they are known.
+    /// All of them, where they are known.
     pub total: Option<u64>,
 }
 

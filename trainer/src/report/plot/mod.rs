@@ -4,11 +4,13 @@
 mod balance;
 mod confusion;
 mod learning_curve;
+mod lines;
 mod reliability;
 
 pub(super) use balance::balance;
 pub(super) use confusion::confusion;
 pub(super) use learning_curve::learning_curve;
+pub(super) use lines::{Axis, Line, Mark, lines};
 pub(super) use reliability::reliability;
 
 /// An axis from data to pixels.

@@ -9,10 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use refit_spec::Task;
+
 use super::{request, response};
 use crate::{
     answer::{Question, answer},
-    api_error::ApiError,
+    api_error::{ApiError, Code},
     app::App,
     body,
     layers::ModelLabel,
@@ -58,6 +60,22 @@ async fn infer_with(
     let body = body::read(body, app.max_body_bytes, app.deadline).await?;
     let request = request::decode(headers, &body)?;
     let key = key(headers)?;
+    let task = task_of(model, version)?;
+    let outputs = response::choose(task, request.outputs, request.all_binary)?;
     let answers = answer(app, Question { model, version, key, texts: request.texts, accepted }).await?;
-    response::encode(&model.name, request.id.as_deref(), &request.outputs, &answers)
+    response::encode(&model.name, request.id.as_deref(), task, &outputs, &answers)
+}
+
+/// What the version that is asked does; all versions of a model do the same.
+fn task_of(model: &Model, version: Option<&str>) -> Result<Task, ApiError> {
+    let (routing, name) = (model.routing(), &model.name);
+    let serving = match version {
+        Some(version) => routing.version(version).map(|(serving, _)| serving).ok_or_else(|| {
+            ApiError::new(Code::NotFound, format!("version {version:?} of model {name:?} is not served"))
+        })?,
+        None => routing.champion.as_ref().or(routing.canary.as_ref().map(|(canary, _)| canary)).ok_or_else(
+            || ApiError::new(Code::Unavailable, format!("no version of model {name:?} is ready yet")),
+        )?,
+    };
+    Ok(serving.model.predictor.task())
 }

@@ -8,7 +8,9 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::tensors::{OUTPUTS, PROBABILITIES, TEXT};
+use refit_spec::Task;
+
+use super::tensors::{EMBEDDING, PAIR, PROBABILITIES, TEXT, outputs};
 use crate::{
     api_error::{ApiError, Code},
     app::App,
@@ -48,18 +50,27 @@ fn describe(app: &App, name: &str, version: Option<&str>) -> Result<Value, ApiEr
     };
     let labels = serving.model.labels.len();
     let versions: Vec<&str> = routing.serving().map(|(serving, _)| &*serving.model.version).collect();
-    let outputs: Vec<Value> = OUTPUTS
-        .iter()
-        .map(|&(name, datatype)| {
-            let shape = if name == PROBABILITIES { json!([-1, labels]) } else { json!([-1]) };
+    let task = serving.model.predictor.task();
+    let outputs: Vec<Value> = outputs(task)
+        .into_iter()
+        .map(|(name, datatype)| {
+            let shape = match name {
+                PROBABILITIES => json!([-1, labels]),
+                EMBEDDING => json!([-1, -1]),
+                _ => json!([-1]),
+            };
             json!({ "name": name, "datatype": datatype, "shape": shape })
         })
         .collect();
+    let mut inputs = vec![json!({ "name": TEXT, "datatype": "BYTES", "shape": [-1] })];
+    if task == Task::QuestionAnswering {
+        inputs.push(json!({ "name": PAIR, "datatype": "BYTES", "shape": [-1] }));
+    }
     Ok(json!({
         "name": name,
         "versions": versions,
         "platform": format!("refit_{}", serving.model.predictor.choice().engine),
-        "inputs": [{ "name": TEXT, "datatype": "BYTES", "shape": [-1] }],
+        "inputs": inputs,
         "outputs": outputs,
     }))
 }

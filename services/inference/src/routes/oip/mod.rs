@@ -6,20 +6,37 @@ pub(crate) mod metadata;
 mod request;
 mod response;
 
-/// The tensors of a text classifier.
+/// The tensors that go in and out.
 mod tensors {
+    use refit_spec::Task;
+
     /// Raw text, one element a text.
     pub const TEXT: &str = "text";
-    /// The predicted label.
-    pub const LABEL: &str = "label";
+    /// The second text, or the question, where the model reads two.
+    pub const PAIR: &str = "pair";
     /// One probability a label.
     pub const PROBABILITIES: &str = "probabilities";
+    /// A vector.
+    pub const EMBEDDING: &str = "embedding";
     /// What feedback is given by.
     pub const PREDICTION_ID: &str = "prediction_id";
     /// The version that answered.
     pub const MODEL_VERSION: &str = "model_version";
 
-    /// All outputs with their data types.
-    pub const OUTPUTS: [(&str, &str); 4] =
-        [(LABEL, "BYTES"), (PROBABILITIES, "FP32"), (PREDICTION_ID, "BYTES"), (MODEL_VERSION, "BYTES")];
+    /// The outputs of a task with their data types, those of every task last.
+    pub fn outputs(task: Task) -> Vec<(&'static str, &'static str)> {
+        let own: &[(&str, &str)] = match task {
+            Task::TextClassification => &[("label", "BYTES"), (PROBABILITIES, "FP32")],
+            // `a;b`, as data sets write them.
+            Task::MultiLabelClassification => &[("labels", "BYTES"), (PROBABILITIES, "FP32")],
+            Task::Regression => &[("value", "FP32")],
+            // A JSON list a text.
+            Task::TokenClassification => &[("entities", "BYTES")],
+            Task::QuestionAnswering => {
+                &[("answer", "BYTES"), ("start", "INT64"), ("end", "INT64"), ("probability", "FP32")]
+            }
+            Task::Embedding => &[(EMBEDDING, "FP32")],
+        };
+        own.iter().copied().chain([(PREDICTION_ID, "BYTES"), (MODEL_VERSION, "BYTES")]).collect()
+    }
 }

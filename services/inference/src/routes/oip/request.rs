@@ -4,10 +4,11 @@ use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::tensors::{OUTPUTS, TEXT};
+use super::tensors::{PAIR, TEXT};
 use crate::{
     api_error::{ApiError, Code},
     body,
+    workers::Text,
 };
 
 /// The header that tells where the JSON ends and the bytes of the tensors begin.
@@ -17,14 +18,17 @@ pub(super) const JSON_LENGTH_HEADER: &str = "inference-header-content-length";
 #[derive(Debug)]
 pub(super) struct Request {
     pub id: Option<String>,
-    pub texts: Vec<String>,
+    pub texts: Vec<Text>,
+    /// None stands for all outputs of the model.
     pub outputs: Vec<WantedOutput>,
+    /// Whether outputs that were not named are to be binary.
+    pub all_binary: bool,
 }
 
 /// An output that the client wants, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WantedOutput {
-    pub name: &'static str,
+    pub name: String,
     pub binary: bool,
 }
 
@@ -70,56 +74,77 @@ pub(super) fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<Request, ApiEr
         }
     };
     let texts = texts(&raw.inputs, binary)?;
-    let outputs = wanted(&raw)?;
-    Ok(Request { id: raw.id, texts, outputs })
+    let (outputs, all_binary) = wanted(&raw);
+    Ok(Request { id: raw.id, texts, outputs, all_binary })
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(Code::Invalid, message)
 }
 
-fn texts(inputs: &[RawInput], binary: &[u8]) -> Result<Vec<String>, ApiError> {
-    let [input] = inputs else {
-        return Err(invalid(format!("the model has one input, {TEXT:?}, but {} were sent", inputs.len())));
-    };
-    if input.name != TEXT {
-        return Err(invalid(format!("the model's input is {TEXT:?}, not {:?}", input.name)));
+fn texts(inputs: &[RawInput], mut binary: &[u8]) -> Result<Vec<Text>, ApiError> {
+    let (mut texts, mut pairs) = (None, None);
+    for input in inputs {
+        let place = match input.name.as_str() {
+            TEXT => &mut texts,
+            PAIR => &mut pairs,
+            other => return Err(invalid(format!("the inputs are {TEXT:?} and {PAIR:?}, not {other:?}"))),
+        };
+        if place.replace(elements(input, &mut binary)?).is_some() {
+            return Err(invalid(format!("the input {:?} was sent twice", input.name)));
+        }
     }
+    if !binary.is_empty() {
+        return Err(ApiError::new(
+            Code::Malformed,
+            "bytes follow the JSON that belong to no input's binary_data_size",
+        ));
+    }
+    let texts = texts.ok_or_else(|| invalid(format!("the input {TEXT:?} is missing")))?;
+    if texts.is_empty() {
+        return Err(invalid("there is no text to answer"));
+    }
+    let Some(pairs) = pairs else {
+        return Ok(texts.into_iter().map(|text| Text { text, pair: None }).collect());
+    };
+    if pairs.len() != texts.len() {
+        return Err(invalid(format!("there are {} texts and {} pairs", texts.len(), pairs.len())));
+    }
+    Ok(texts.into_iter().zip(pairs).map(|(text, pair)| Text { text, pair: Some(pair) }).collect())
+}
+
+/// The elements of one input; its bytes are taken from the front of `binary`.
+fn elements(input: &RawInput, binary: &mut &[u8]) -> Result<Vec<String>, ApiError> {
+    let name = &input.name;
     if input.datatype != "BYTES" {
-        return Err(invalid(format!("input {TEXT:?} has the data type BYTES, not {}", input.datatype)));
+        return Err(invalid(format!("input {name:?} has the data type BYTES, not {}", input.datatype)));
     }
     let texts = match input.parameters.get("binary_data_size") {
         Some(size) => {
-            if size.as_u64() != Some(binary.len() as u64) {
+            let length = size.as_u64().and_then(|size| usize::try_from(size).ok());
+            let parts = length.and_then(|length| binary.split_at_checked(length));
+            let (own, rest) = parts.ok_or_else(|| {
                 let message =
                     format!("binary_data_size is {size}, but {} bytes follow the JSON", binary.len());
-                return Err(ApiError::new(Code::Malformed, message));
-            }
-            from_binary(binary)?
-        }
-        None if !binary.is_empty() => {
-            return Err(ApiError::new(
-                Code::Malformed,
-                "bytes follow the JSON, but no input has binary_data_size",
-            ));
+                ApiError::new(Code::Malformed, message)
+            })?;
+            *binary = rest;
+            from_binary(own)?
         }
         None => {
             let mut texts = Vec::new();
-            let data = input.data.as_ref().ok_or_else(|| invalid(format!("input {TEXT:?} has no data")))?;
+            let data = input.data.as_ref().ok_or_else(|| invalid(format!("input {name:?} has no data")))?;
             from_json(data, 0, &mut texts)?;
             texts
         }
     };
-    let elements = input.shape.iter().try_fold(1u64, |product, &axis| product.checked_mul(axis));
-    if elements != Some(texts.len() as u64) {
+    let count = input.shape.iter().try_fold(1u64, |product, &axis| product.checked_mul(axis));
+    if count != Some(texts.len() as u64) {
         return Err(invalid(format!(
             "the shape {:?} does not have the {} texts sent",
             input.shape,
             texts.len()
         )));
-    }
-    if texts.is_empty() {
-        return Err(invalid("there is no text to answer"));
     }
     Ok(texts)
 }
@@ -155,22 +180,15 @@ fn from_binary(mut bytes: &[u8]) -> Result<Vec<String>, ApiError> {
     Ok(texts)
 }
 
-/// The outputs that were asked for; all if none were.
-fn wanted(raw: &RawRequest) -> Result<Vec<WantedOutput>, ApiError> {
+/// The outputs that were asked for, and whether the others are to be binary.
+fn wanted(raw: &RawRequest) -> (Vec<WantedOutput>, bool) {
     let flag = |parameters: &Map<String, Value>, name: &str| parameters.get(name).and_then(Value::as_bool);
     let all_binary = flag(&raw.parameters, "binary_data_output").unwrap_or(false);
-    if raw.outputs.is_empty() {
-        return Ok(OUTPUTS.map(|(name, _)| WantedOutput { name, binary: all_binary }).into());
-    }
-    raw.outputs
-        .iter()
-        .map(|output| {
-            let known = OUTPUTS.iter().find(|(name, _)| *name == output.name);
-            let (name, _) =
-                known.ok_or_else(|| invalid(format!("the model has no output {:?}", output.name)))?;
-            Ok(WantedOutput { name, binary: flag(&output.parameters, "binary_data").unwrap_or(all_binary) })
-        })
-        .collect()
+    let output = |output: &RawOutput| WantedOutput {
+        name: output.name.clone(),
+        binary: flag(&output.parameters, "binary_data").unwrap_or(all_binary),
+    };
+    (raw.outputs.iter().map(output).collect(), all_binary)
 }
 
 #[cfg(test)]

@@ -6,14 +6,17 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use refit_predictor::{Answer as Said, Span};
+use refit_spec::Task;
 use serde_json::{Value, json};
 
 use super::{
     request::{JSON_LENGTH_HEADER, WantedOutput},
-    tensors::{LABEL, OUTPUTS, PREDICTION_ID, PROBABILITIES},
+    tensors::{EMBEDDING, PREDICTION_ID, PROBABILITIES, outputs},
 };
 use crate::{
     api_error::{ApiError, Code},
+    routes::predict::describe_entities,
     workers::Answer,
 };
 
@@ -21,11 +24,32 @@ use crate::{
 enum Elements {
     Bytes(Vec<String>),
     Fp32(Vec<f32>),
+    Int64(Vec<i64>),
+}
+
+/// The outputs that a model for `task` is to give: those wanted, or all.
+pub(super) fn choose(
+    task: Task,
+    wanted: Vec<WantedOutput>,
+    all_binary: bool,
+) -> Result<Vec<WantedOutput>, ApiError> {
+    let known = outputs(task);
+    if wanted.is_empty() {
+        let output = |(name, _): (&str, &str)| WantedOutput { name: name.to_owned(), binary: all_binary };
+        return Ok(known.into_iter().map(output).collect());
+    }
+    match wanted.iter().find(|output| !known.iter().any(|(name, _)| *name == output.name)) {
+        Some(output) => {
+            Err(ApiError::new(Code::Invalid, format!("the model has no output {:?}", output.name)))
+        }
+        None => Ok(wanted),
+    }
 }
 
 pub(super) fn encode(
     model: &str,
     id: Option<&str>,
+    task: Task,
     wanted: &[WantedOutput],
     answers: &[Answer],
 ) -> Result<Response, ApiError> {
@@ -34,8 +58,8 @@ pub(super) fn encode(
     let outputs: Vec<Value> = wanted
         .iter()
         .map(|output| {
-            let elements = elements(output.name, answers, &labels);
-            let mut entry = describe(output.name, answers.len(), &labels);
+            let elements = elements(&output.name, answers, &labels);
+            let mut entry = describe(task, &output.name, answers, &labels);
             if output.binary {
                 let start = binary.len();
                 elements.append_to(&mut binary);
@@ -85,21 +109,50 @@ fn all_labels(answers: &[Answer]) -> Vec<Arc<str>> {
     labels
 }
 
-fn describe(name: &str, count: usize, labels: &[Arc<str>]) -> Value {
-    let datatype = OUTPUTS.iter().find(|(known, _)| *known == name).map_or("BYTES", |(_, datatype)| datatype);
-    if name == PROBABILITIES {
-        let names: Vec<&str> = labels.iter().map(|label| &**label).collect();
-        // Parameters are scalars in this protocol, so the list is one string.
-        let parameters = json!({ "labels": Value::from(names).to_string() });
-        return json!({ "name": name, "datatype": datatype, "shape": [count, labels.len()], "parameters": parameters });
+fn describe(task: Task, name: &str, answers: &[Answer], labels: &[Arc<str>]) -> Value {
+    let known = outputs(task);
+    let datatype = known.iter().find(|(known, _)| *known == name).map_or("BYTES", |(_, datatype)| datatype);
+    let count = answers.len();
+    match name {
+        PROBABILITIES => {
+            let names: Vec<&str> = labels.iter().map(|label| &**label).collect();
+            // Parameters are scalars in this protocol, so the list is one string.
+            let parameters = json!({ "labels": Value::from(names).to_string() });
+            json!({ "name": name, "datatype": datatype, "shape": [count, labels.len()], "parameters": parameters })
+        }
+        EMBEDDING => {
+            let width = answers.first().map_or(0, |answer| vector(answer).len());
+            json!({ "name": name, "datatype": datatype, "shape": [count, width] })
+        }
+        _ => json!({ "name": name, "datatype": datatype, "shape": [count] }),
     }
-    json!({ "name": name, "datatype": datatype, "shape": [count] })
 }
 
 fn elements(name: &str, answers: &[Answer], labels: &[Arc<str>]) -> Elements {
     let text = |of: fn(&Answer) -> String| Elements::Bytes(answers.iter().map(of).collect());
+    let place = |of: fn(&Span) -> usize| {
+        // -1 where there is no answer.
+        let place =
+            |answer: &Answer| span(answer).and_then(|span| i64::try_from(of(span)).ok()).unwrap_or(-1);
+        Elements::Int64(answers.iter().map(place).collect())
+    };
+    let numbers = |of: fn(&Answer) -> f32| Elements::Fp32(answers.iter().map(of).collect());
     match name {
-        LABEL => text(|answer| answer.prediction.label.to_string()),
+        "label" | "labels" | "answer" => text(|answer| answer.prediction.answer.short()),
+        "entities" => text(|answer| match &answer.prediction.answer {
+            Said::Entities { entities, .. } => describe_entities(entities).to_string(),
+            _ => "[]".to_owned(),
+        }),
+        "value" => numbers(|answer| match answer.prediction.answer {
+            Said::Number(number) => number as f32,
+            _ => f32::NAN,
+        }),
+        "start" => place(|span| span.start),
+        "end" => place(|span| span.end),
+        "probability" => numbers(|answer| span(answer).map_or(0.0, |span| span.probability)),
+        EMBEDDING => {
+            Elements::Fp32(answers.iter().flat_map(|answer| vector(answer).iter().copied()).collect())
+        }
         PREDICTION_ID => text(|answer| answer.id.to_string()),
         PROBABILITIES => Elements::Fp32(
             answers.iter().flat_map(|answer| labels.iter().map(|label| probability(answer, label))).collect(),
@@ -108,10 +161,24 @@ fn elements(name: &str, answers: &[Answer], labels: &[Arc<str>]) -> Elements {
     }
 }
 
+fn span(answer: &Answer) -> Option<&Span> {
+    match &answer.prediction.answer {
+        Said::Span(span) => span.as_ref(),
+        _ => None,
+    }
+}
+
+fn vector(answer: &Answer) -> &[f32] {
+    match &answer.prediction.answer {
+        Said::Vector(values) => values,
+        _ => &[],
+    }
+}
+
 /// A version gives a label that it does not have no probability.
 fn probability(answer: &Answer, label: &Arc<str>) -> f32 {
     let column = answer.labels.iter().position(|own| own == label);
-    column.and_then(|column| answer.prediction.probabilities.get(column)).copied().unwrap_or(0.0)
+    column.and_then(|column| answer.prediction.answer.probabilities().get(column)).copied().unwrap_or(0.0)
 }
 
 impl Elements {
@@ -119,6 +186,7 @@ impl Elements {
         match self {
             Self::Bytes(texts) => json!(texts),
             Self::Fp32(values) => json!(values),
+            Self::Int64(values) => json!(values),
         }
     }
 
@@ -130,6 +198,7 @@ impl Elements {
                     bytes.extend(text.as_bytes());
                 }
             }
+            Self::Int64(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
             Self::Fp32(values) => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
         }
     }

@@ -1,10 +1,12 @@
-//! One full fine-tuning step of MiniLM's architecture with random weights: forward, loss, backward,
-//! AdamW. Prints the median time and the peak memory as JSON.
+//! One training step of a network with random weights: forward, loss, backward, AdamW. Prints the median
+//! time and the peak memory as JSON.
 //!
-//! `step <batch> <sequence> <steps>`
+//! `step minilm|bert-base <batch> <sequence> <steps>`, `step resnet18 <batch> <size> <steps>` or
+//! `step depthwise <channels> <size> <steps>` (a batch of 32, forward and backward alone)
 
-#[path = "../tests/bert/mod.rs"]
+#[path = "../../tests/bert/mod.rs"]
 mod bert;
+mod resnet;
 
 use candle_core::{DType, Device, Tensor};
 use refit_autodiff::{Mode, Program};
@@ -22,9 +24,13 @@ const MINILM: bert::Config = bert::Config {
     num_attention_heads: 12,
     intermediate_size: 1536,
     max_position_embeddings: 512,
-    num_labels: 4,
+    num_labels: CLASSES,
     layer_norm_eps: 1e-12,
 };
+const BERT_BASE: bert::Config =
+    bert::Config { hidden_size: 768, num_hidden_layers: 12, intermediate_size: 3072, ..MINILM };
+const CLASSES: usize = 4;
+const DEPTHWISE_BATCH: usize = 32;
 
 unsafe extern "C" {
     /// Sets an option of the allocator (`mimalloc.h`).
@@ -35,33 +41,46 @@ unsafe extern "C" {
 const PURGE_DELAY: std::ffi::c_int = 15;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
-    let [batch, sequence, steps] = numbers[..] else {
-        return Err("usage: step <batch> <sequence> <steps>".into());
-    };
+    let usage =
+        "usage: step minilm|bert-base|resnet18|depthwise <batch or channels> <sequence or size> <steps>";
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (network, numbers) = arguments.split_first().ok_or(usage)?;
+    let numbers: Vec<usize> = numbers.iter().map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let [batch, size, steps] = numbers[..] else { return Err(usage.into()) };
     // SAFETY: the option exists in every 2.x and 3.x version, and any number is a valid value.
     unsafe { mi_option_set(PURGE_DELAY, -1) };
-    let mut program = {
-        let model = bert::classifier(MINILM, &mut random_parameter);
-        Program::compile(&model, &["logits"], &Device::Cpu)?
+    let (model, inputs) = match network.as_str() {
+        "minilm" => (bert::classifier(MINILM, &mut random_parameter), tokens(batch, size)?),
+        "bert-base" => (bert::classifier(BERT_BASE, &mut random_parameter), tokens(batch, size)?),
+        "resnet18" => (
+            resnet::classifier(batch, size, CLASSES, &mut random_parameter),
+            HashMap::from([("image".to_owned(), image(batch, size)?)]),
+        ),
+        "depthwise" => {
+            (resnet::depthwise([DEPTHWISE_BATCH, batch, size, size], &mut random_parameter), HashMap::new())
+        }
+        _ => return Err(usage.into()),
     };
+    let mut program = Program::compile(&model, &["logits"], &Device::Cpu)?;
+    drop(model);
+    let updates = network != "depthwise";
     let mut moments: HashMap<ValueId, (Vec<f32>, Vec<f32>)> = program
         .parameters()
         .iter()
         .map(|p| (p.id, (vec![0.0; p.shape.iter().product()], vec![0.0; p.shape.iter().product()])))
         .collect();
-    let inputs = inputs(batch, sequence)?;
     let mut times = Vec::new();
     let mut losses = Vec::new();
     for step in 1..=steps {
         let start = Instant::now();
         let activations = program.forward(&inputs, Mode::Train { seed: step as u64 })?;
         let forward = start.elapsed();
-        let (loss, gradient) = cross_entropy(activations.output("logits")?)?;
+        let logits = activations.output("logits")?;
+        let (loss, gradient) = if updates { cross_entropy(logits)? } else { (0.0, logits.ones_like()?) };
         let gradients = program.backward(activations, HashMap::from([("logits".to_owned(), gradient)]))?;
         let backward = start.elapsed();
         let settings = adamw::Settings { learning_rate: 2e-5, step: step as u32, ..Default::default() };
-        for (id, gradient) in gradients.iter() {
+        for (id, gradient) in gradients.iter().filter(|_| updates) {
             let (first, second) = moments.get_mut(&id).ok_or("no moments")?;
             program.update_parameter(id, |values| {
                 let updated = slices::with(gradient, |g| adamw::update(values, g, first, second, &settings));
@@ -78,9 +97,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         values[values.len() / 2]
     };
     println!(
-        "{{\"batch\":{batch},\"sequence\":{sequence},\"steps\":{steps},\"median_ms\":{:.1},\
-         \"forward_ms\":{:.1},\"backward_ms\":{:.1},\"optimizer_ms\":{:.1},\"peak_rss_mb\":{:.0},\
-         \"first_loss\":{:.6},\"last_loss\":{:.6}}}",
+        "{{\"steps\":{steps},\"median_ms\":{:.2},\"forward_ms\":{:.2},\"backward_ms\":{:.2},\
+         \"optimizer_ms\":{:.2},\"peak_rss_mb\":{:.0},\"first_loss\":{:.6},\"last_loss\":{:.6}}}",
         median(3),
         median(0),
         median(1),
@@ -96,7 +114,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn random_parameter(name: &str, shape: &[usize]) -> Vec<f32> {
     let count = shape.iter().product();
     if shape.len() == 1 {
-        return vec![if name.ends_with("LayerNorm.weight") { 1.0 } else { 0.0 }; count];
+        let is_scale = name.ends_with("LayerNorm.weight") || name.ends_with(".scale");
+        return vec![if is_scale { 1.0 } else { 0.0 }; count];
     }
     let mut seed = random::mix(name.len() as u64 ^ (count as u64) << 8);
     let mut uniform = || {
@@ -107,7 +126,7 @@ fn random_parameter(name: &str, shape: &[usize]) -> Vec<f32> {
     (0..count).map(|_| 0.02 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0)).collect()
 }
 
-fn inputs(batch: usize, sequence: usize) -> candle_core::Result<HashMap<String, Tensor>> {
+fn tokens(batch: usize, sequence: usize) -> candle_core::Result<HashMap<String, Tensor>> {
     let device = Device::Cpu;
     let ids: Vec<i64> =
         (0..batch * sequence).map(|i| 1000 + (random::mix(i as u64) % 20000) as i64).collect();
@@ -117,6 +136,12 @@ fn inputs(batch: usize, sequence: usize) -> candle_core::Result<HashMap<String, 
         ("token_type_ids".to_owned(), ones.zeros_like()?),
         ("attention_mask".to_owned(), ones),
     ]))
+}
+
+fn image(batch: usize, size: usize) -> candle_core::Result<Tensor> {
+    let pixel = |i: usize| (random::mix(i as u64) >> 40) as f32 / (1u32 << 23) as f32 - 1.0;
+    let values: Vec<f32> = (0..batch * 3 * size * size).map(pixel).collect();
+    Tensor::from_vec(values, (batch, 3, size, size), &Device::Cpu)
 }
 
 /// Mean loss for labels 0, 1, 2, 3, 0, ... and its gradient.

@@ -1,0 +1,20 @@
+//! How high what belongs to a query is ranked.
+
+/// The rank, from 1, of the candidate `target` by score; candidates with an equal score are counted before it, so
+/// that a model that answers the same to everything is not taken for a good one.
+pub fn rank(scores: &[f64], target: usize) -> usize {
+    let of_target = scores.get(target).copied().unwrap_or(f64::NEG_INFINITY);
+    // Not `score > of_target`: an answer that is no number must rank last.
+    let not_worse = |(place, score): &(usize, &f64)| *place != target && !(**score < of_target);
+    1 + scores.iter().enumerate().filter(not_worse).count()
+}
+
+/// Share of the ranks that are not below `k`.
+pub fn recall_at(ranks: &[usize], k: usize) -> f64 {
+    ranks.iter().filter(|rank| **rank <= k).count() as f64 / ranks.len() as f64
+}
+
+/// Mean of 1 / rank.
+pub fn mean_reciprocal_rank(ranks: &[usize]) -> f64 {
+    ranks.iter().map(|rank| 1.0 / *rank as f64).sum::<f64>() / ranks.len() as f64
+}
