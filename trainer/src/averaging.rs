@@ -3,6 +3,7 @@
 
 use crate::checkpoint::{Saved, Unreadable, Writer};
 use crate::state::sized;
+use candle_core::{Device, Tensor};
 use refit_autodiff::{AutodiffError, Program};
 use refit_graph::ValueId;
 use refit_ops::kernels::slices;
@@ -13,7 +14,8 @@ use std::io::{self, Write};
 pub struct Average {
     decay: f64,
     updates: usize,
-    values: BTreeMap<ValueId, Vec<f32>>,
+    /// Float32, where the parameters lie.
+    values: BTreeMap<ValueId, Tensor>,
 }
 
 impl Average {
@@ -32,17 +34,24 @@ impl Average {
         let kept = self.decay.min((1.0 + done) / (10.0 + done));
         let taken = (1.0 - kept) as f32;
         for id in ids(program) {
-            let weights = program.parameter(id)?.to_device(&candle_core::Device::Cpu)?;
-            slices::with(&weights, |weights| match self.values.get_mut(&id) {
+            let weights = program.parameter(id)?;
+            match self.values.get_mut(&id) {
                 None => {
-                    self.values.insert(id, weights.to_vec());
+                    self.values.insert(id, weights.copy()?);
+                }
+                Some(average) if slices::is_cpu_f32(average) => {
+                    slices::with(weights, |weights| {
+                        slices::with_mut(average, |average| {
+                            for (average, weight) in average.iter_mut().zip(weights) {
+                                *average += taken * (weight - *average);
+                            }
+                        })
+                    })??;
                 }
                 Some(average) => {
-                    for (average, weight) in average.iter_mut().zip(weights) {
-                        *average += taken * (weight - *average);
-                    }
+                    *average = (&*average + ((weights - &*average)? * f64::from(taken))?)?;
                 }
-            })?;
+            }
         }
         self.updates += 1;
         Ok(())
@@ -54,7 +63,8 @@ impl Average {
     /// When a parameter cannot be written to its device.
     pub fn swap(&mut self, program: &mut Program) -> Result<(), AutodiffError> {
         for (id, average) in &mut self.values {
-            program.update_parameter(*id, |weights| weights.swap_with_slice(average))?;
+            let weights = program.parameter(*id)?.clone();
+            program.set_parameter(*id, std::mem::replace(average, weights))?;
         }
         Ok(())
     }
@@ -67,7 +77,9 @@ impl Average {
         to.counts("average/updates", &[self.updates])?;
         for parameter in program.parameters() {
             if let Some(values) = self.values.get(&parameter.id) {
-                to.f32s(&format!("average/{}", parameter.name), values)?;
+                let values = values.to_device(&Device::Cpu).map_err(io::Error::other)?;
+                slices::with(&values, |values| to.f32s(&format!("average/{}", parameter.name), values))
+                    .map_err(io::Error::other)??;
             }
         }
         Ok(())
@@ -82,7 +94,9 @@ impl Average {
         let mut values = BTreeMap::new();
         for parameter in program.parameters().iter().filter(|_| updates > 0) {
             let average = from.f32s(&format!("average/{}", parameter.name))?;
-            values.insert(parameter.id, sized(average, parameter.shape.iter().product())?);
+            let average = sized(average, parameter.shape.iter().product())?;
+            let average = Tensor::from_vec(average, parameter.shape.as_slice(), program.device());
+            values.insert(parameter.id, average.map_err(|_| Unreadable::Format)?);
         }
         Ok(Self { decay: self.decay, updates, values })
     }

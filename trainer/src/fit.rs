@@ -10,6 +10,7 @@ use crate::examples::{Example, Examples, Scores, collate, separate};
 use crate::memory;
 use crate::mixup::{self, Mixup};
 use crate::optimizer::global_norm;
+use crate::precision;
 use crate::schedule::LearningRate;
 use crate::state::{Mean, TrainState};
 use crate::task::Task;
@@ -52,10 +53,10 @@ pub fn fit(
     checkpoints: &mut Checkpoints,
     tell: &mut Listener<'_>,
 ) -> Result<Curve, TrainError> {
-    let mut program = Program::compile(model, &["loss", material.task.output()], device)?;
+    let mut program = precision::compile(model, material.task, spec.precision, device)?;
     prepare(&mut program, material, spec, tell)?;
     let watch = memory::Watch::begin();
-    let mut state = TrainState::new(&program, &model.graph, spec);
+    let mut state = TrainState::new(&program, &model.graph, spec)?;
     checkpoints.resume(&mut state, &mut program, model, tell)?;
     let lengths = material.train.lengths();
     let plan = plan(material.train, spec)?;

@@ -28,6 +28,7 @@ mod gate;
 mod memory;
 mod mixup;
 mod optimizer;
+mod precision;
 mod publish;
 pub mod report;
 mod run;

@@ -13,6 +13,7 @@ use crate::examples::{Example, Examples};
 use crate::export::{self, Choice, Forms, Parity};
 use crate::fetch::fetching;
 use crate::forgetting::Forgetting;
+use crate::precision;
 use crate::publish::{Contents, golden};
 use crate::summary::{Summary, manifest, metadata, report};
 use crate::task::{self, Task};
@@ -76,8 +77,8 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
     if request.output.exists() {
         return Err(TrainError::OutputExists { output: request.output.to_owned() });
     }
-    let (_, name) = device::choose(spec.train.device)?;
-    tell(stage("device", name));
+    let (device, name) = device::choose(spec.train.device)?;
+    tell(stage("device", format!("{name}; {}", precision::described(spec.train.precision, &device))));
     let mut checkpoints = Checkpoints::open(request.output, spec.train.checkpoint, &request.running)?;
 
     tell(stage("data", format!("reading {}", spec.data.train)));

@@ -36,18 +36,21 @@ pub struct TrainState {
 
 impl TrainState {
     /// The beginning.
-    pub fn new(program: &Program, graph: &Graph, spec: &TrainSpec) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn new(program: &Program, graph: &Graph, spec: &TrainSpec) -> Result<Self, TrainError> {
+        Ok(Self {
             epoch: 0,
             steps_in_epoch: 0,
             step: 0,
             mean: Mean::default(),
             seconds: 0.0,
-            optimizer: AdamW::new(program, spec.weight_decay).with_layer_decay(graph, spec.layer_decay),
+            optimizer: AdamW::new(program, spec.weight_decay)?.with_layer_decay(graph, spec.layer_decay),
             average: spec.averaging.map(|averaging| Average::new(averaging.decay)),
             best: BestWeights::new(spec.early_stopping),
             curve: Curve::default(),
-        }
+        })
     }
 
     /// A step was made over `rows` rows with this mean loss.

@@ -1,6 +1,6 @@
 use crate::plan::Step;
 use crate::{Activations, AutodiffError, Gradients, Mode, Program};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use refit_graph::ValueId;
 use refit_ops::{Backward, kernels::accumulate};
 use std::collections::{BTreeMap, HashMap};
@@ -80,9 +80,11 @@ impl Program {
         };
         let shape =
             |id: &Option<ValueId>| id.map_or_else(Vec::new, |id| activations.shapes[id.index()].clone());
+        let dtype = |id: &Option<ValueId>| id.map_or(DType::F32, |id| activations.types[id.index()]);
         let back = Backward {
             inputs: &pick(&step.node.inputs, &step.reads.inputs),
             input_shapes: &step.node.inputs.iter().map(shape).collect::<Vec<_>>(),
+            input_types: &step.node.inputs.iter().map(dtype).collect::<Vec<_>>(),
             outputs: &pick(&step.node.outputs, &step.reads.outputs),
             gradients,
             wanted: &step.wanted,

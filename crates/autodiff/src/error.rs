@@ -32,6 +32,9 @@ pub enum AutodiffError {
     #[error("no trainable parameter has this id: {id:?}")]
     UnknownParameter { id: refit_graph::ValueId },
 
+    #[error("a parameter of shape {expected:?} cannot become one of shape {given:?}, or of another type")]
+    ParameterValue { expected: Vec<usize>, given: Vec<usize> },
+
     #[error("backward was called on activations of an evaluation: run forward in training mode")]
     NotTraining,
 

@@ -1,6 +1,6 @@
 use crate::plan::Step;
 use crate::{AutodiffError, Program};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use refit_graph::ValueId;
 use refit_ops::{OpError, Site, kernels::random};
 use std::collections::HashMap;
@@ -22,6 +22,7 @@ pub enum Mode {
 pub struct Activations {
     pub(crate) values: Vec<Option<Tensor>>,
     pub(crate) shapes: Vec<Vec<usize>>,
+    pub(crate) types: Vec<DType>,
     pub(crate) mode: Mode,
     outputs: HashMap<String, ValueId>,
 }
@@ -57,9 +58,11 @@ impl Program {
     ) -> Result<Activations, AutodiffError> {
         let mut values = self.bound(inputs)?;
         let mut shapes = vec![Vec::new(); self.names.len()];
+        let mut types = vec![DType::F32; self.names.len()];
         for (id, value) in values.iter().enumerate() {
             if let Some(tensor) = value {
                 shapes[id] = tensor.dims().to_vec();
+                types[id] = tensor.dtype();
             }
         }
         for (index, step) in self.steps.iter().enumerate() {
@@ -67,6 +70,7 @@ impl Program {
             for (id, output) in step.node.outputs.iter().zip(outputs) {
                 if let Some(id) = id {
                     shapes[id.index()] = output.dims().to_vec();
+                    types[id.index()] = output.dtype();
                     values[id.index()] = Some(output);
                 }
             }
@@ -78,7 +82,7 @@ impl Program {
             }
         }
         let outputs = self.outputs.iter().map(|id| (self.names[id.index()].clone(), *id)).collect();
-        Ok(Activations { values, shapes, mode, outputs })
+        Ok(Activations { values, shapes, types, mode, outputs })
     }
 
     /// The values that are there before the first node runs: inputs and constants.

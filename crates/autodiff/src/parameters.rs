@@ -35,6 +35,25 @@ impl Program {
         Ok(())
     }
 
+    /// Puts another value in place of a trainable parameter.
+    ///
+    /// # Errors
+    /// When `id` is no trainable parameter, or the value has another shape or type.
+    pub fn set_parameter(&mut self, id: ValueId, value: Tensor) -> Result<(), AutodiffError> {
+        let trains = self.parameters.iter().any(|parameter| parameter.id == id);
+        let Some(present) = self.constants.get_mut(&id).filter(|_| trains) else {
+            return Err(AutodiffError::UnknownParameter { id });
+        };
+        if present.dims() != value.dims() || present.dtype() != value.dtype() {
+            return Err(AutodiffError::ParameterValue {
+                expected: present.dims().to_vec(),
+                given: value.dims().to_vec(),
+            });
+        }
+        *present = value;
+        Ok(())
+    }
+
     /// Takes over the running statistics that a forward run in training left behind. Call it once a
     /// batch, before its backward run frees them; does nothing for a program that has none.
     pub fn update_statistics(&mut self, activations: &Activations) {

@@ -202,6 +202,8 @@ pub struct Backward<'a> {
     pub inputs: &'a [Option<Tensor>],
     /// Shapes of all forward inputs; empty for absent ones.
     pub input_shapes: &'a [Vec<usize>],
+    /// Types of all forward inputs; float32 for absent ones.
+    pub input_types: &'a [candle_core::DType],
     /// Forward outputs: those that [`Reads`] named.
     pub outputs: &'a [Option<Tensor>],
     /// Gradients of the outputs; `None` where nothing downstream depends on an output.

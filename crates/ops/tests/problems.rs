@@ -1,7 +1,7 @@
 //! Every operator's own test problems: the shape rule agrees with what is computed, the reverse rule with
 //! finite differences, and what the rule says it reads is enough for it.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use refit_graph::{Fact, Graph, HostTensor, Model, Node, OpName, Patch, ValueId};
 use refit_ops::{Backward, NEWEST_OPSET, Operator, Problem, Site, evaluate, find, infer_facts, operators};
 
@@ -201,6 +201,8 @@ fn vjp(
     let reads = operator.reads(site, wanted)?;
     let shapes: Vec<Vec<usize>> =
         inputs.iter().map(|t| t.as_ref().map_or_else(Vec::new, |t| t.dims().to_vec())).collect();
+    let types: Vec<DType> =
+        inputs.iter().map(|t| t.as_ref().map_or(DType::F32, Tensor::dtype)).collect();
     let read = |positions: &[usize], index: usize, tensor: Option<&Tensor>| {
         if positions.contains(&index) { tensor.cloned() } else { None }
     };
@@ -211,6 +213,7 @@ fn vjp(
             .map(|(i, t)| read(&reads.inputs, i, t.as_ref()))
             .collect::<Vec<_>>(),
         input_shapes: &shapes,
+        input_types: &types,
         outputs: &outputs
             .iter()
             .enumerate()

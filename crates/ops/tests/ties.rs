@@ -1,7 +1,7 @@
 //! Where a function has a kink, its gradient is a choice: it is PyTorch's (2.15, `torch.nn.functional` and
 //! `torch.*` as named beside each case).
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use refit_graph::{Attribute, Graph, Model, OpName, Patch};
 use refit_ops::{Backward, NEWEST_OPSET, Site, find};
 
@@ -22,10 +22,12 @@ fn gradients(op: &str, inputs: &[Tensor], attributes: &[(&'static str, Attribute
         operator.forward(&site, &inputs).expect("it runs").into_iter().map(Some).collect();
     let ones = outputs[0].as_ref().and_then(|y| y.ones_like().ok());
     let shapes: Vec<Vec<usize>> = inputs.iter().flatten().map(|x| x.dims().to_vec()).collect();
+    let types: Vec<DType> = inputs.iter().flatten().map(Tensor::dtype).collect();
     let wanted: Vec<bool> = inputs.iter().flatten().map(|x| x.dtype().is_float()).collect();
     let back = Backward {
         inputs: &inputs,
         input_shapes: &shapes,
+        input_types: &types,
         outputs: &outputs,
         gradients: &[ones],
         wanted: &wanted,

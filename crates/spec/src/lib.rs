@@ -58,7 +58,7 @@ pub use spec::Spec;
 pub use task::Task;
 pub use train::{
     Averaging, Batch, DeviceChoice, EarlyStopping, RawAveraging, RawEarlyStopping, RawTrain, Schedule,
-    TrainSpec,
+    TrainPrecision, TrainSpec,
 };
 pub use trigger::Trigger;
 pub use written::nearest;

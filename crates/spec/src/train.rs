@@ -60,6 +60,8 @@ section! {
         threads: "count" = "(one per core)",
         /// What computes: `"auto"` takes the first GPU where this build has CUDA and the machine a GPU.
         device: "`\"auto\"`, `\"cpu\"` or `\"cuda\"`" = "\"auto\"",
+        /// In which numbers a GPU multiplies: `"float32"`, `"tf32"` (float32 whose products read 10 bits of mantissa), or `"bf16"` (products in bfloat16 over float32 weights: half the memory of activations). `"auto"` is tf32 on a GPU. The CPU computes in float32 always.
+        precision: "`\"auto\"`, `\"float32\"`, `\"tf32\"` or `\"bf16\"`" = "\"auto\"",
         /// When the state of the run is kept on disk.
         checkpoint: "table" = "(see below)",
         /// Keep the activations at the borders of layers only and compute the others again in the backward pass: less memory, about a third more time, the same result.
@@ -96,6 +98,20 @@ pub enum DeviceChoice {
     Cuda,
 }
 words!(DeviceChoice { Auto = "auto", Cpu = "cpu", Cuda = "cuda" });
+
+/// In which numbers a GPU multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainPrecision {
+    /// TF32 on a GPU.
+    Auto,
+    /// float32.
+    Float32,
+    /// float32 whose products read 10 bits of mantissa.
+    Tf32,
+    /// Products in bfloat16, weights and everything else in float32.
+    Bf16,
+}
+words!(TrainPrecision { Auto = "auto", Float32 = "float32", Tf32 = "tf32", Bf16 = "bf16" });
 
 /// `[train]`, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,6 +164,8 @@ pub struct TrainSpec {
     pub threads: Option<usize>,
     /// What computes.
     pub device: DeviceChoice,
+    /// In which numbers a GPU multiplies.
+    pub precision: TrainPrecision,
     /// When the state of the run is kept.
     pub checkpoint: CheckpointSpec,
     /// Compute activations again in the backward pass instead of keeping them.
@@ -245,6 +263,7 @@ impl Section for TrainSpec {
             seed: r.count("seed", &raw.seed, 0..=i64::MAX as u64).unwrap_or(7),
             threads: r.count("threads", &raw.threads, 1..=4096).map(|threads| threads as usize),
             device: r.parsed("device", &raw.device).unwrap_or(DeviceChoice::Auto),
+            precision: r.parsed("precision", &raw.precision).unwrap_or(TrainPrecision::Auto),
             checkpoint,
             activation_checkpointing: r.boolean(
                 "activation_checkpointing",
@@ -281,6 +300,7 @@ impl Section for TrainSpec {
             .value("seed", self.seed as i64)
             .optional_value("threads", self.threads.map(|threads| threads as i64))
             .text("device", self.device)
+            .text("precision", self.precision)
             .value("activation_checkpointing", self.activation_checkpointing)
             .section("checkpoint", &self.checkpoint)
             .section("early_stopping", &self.early_stopping);

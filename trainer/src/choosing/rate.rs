@@ -7,8 +7,8 @@ use crate::checkpoint::Running;
 use crate::event::{Event, Listener, Step};
 use crate::fit::{gradients, plan};
 use crate::optimizer::{AdamW, global_norm};
+use crate::precision;
 use crate::training::with_threads;
-use refit_autodiff::Program;
 use refit_graph::Model;
 use refit_predictor::Engines;
 use refit_spec::{Spec, TrainSpec};
@@ -107,9 +107,9 @@ fn run(
     test: &mut RangeTest,
     tell: &mut Listener<'_>,
 ) -> Result<(), TrainError> {
-    let mut program = Program::compile(graph, &["loss", material.task.output()], device)?;
+    let mut program = precision::compile(graph, material.task, spec.precision, device)?;
     let mut optimizer =
-        AdamW::new(&program, spec.weight_decay).with_layer_decay(&graph.graph, spec.layer_decay);
+        AdamW::new(&program, spec.weight_decay)?.with_layer_decay(&graph.graph, spec.layer_decay);
     let lengths = material.train.lengths();
     let plan = plan(material.train, spec)?;
     let (mut step, mut smoothing) = (0, Smoothing::default());

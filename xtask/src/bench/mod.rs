@@ -28,7 +28,8 @@ pub struct Options {
     /// Home of the model to serve (serving); `cargo run -- demo` makes this one.
     #[arg(long, default_value = ".refit-demo")]
     home: PathBuf,
-    /// Only one part of the training bench: `steps`, `epochs` or `accuracy`.
+    /// Only one part of the training bench: `steps`, `epochs`, `first-step` or `accuracy`; with `--write` the rows of
+    /// the others stay.
     #[arg(long)]
     only: Option<String>,
     /// Write the figures into docs/benchmarks.md.
@@ -96,7 +97,7 @@ pub fn run(options: &Options) -> Result<()> {
         );
     }
     if options.write {
-        page::write(options.suite, &rows)?;
+        page::write(options.suite, &rows, options.only.is_some())?;
     }
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&rows)?)

@@ -7,7 +7,7 @@ use crate::kernels::attention::{self, Inputs, Mask, Sizes};
 use crate::kernels::slices;
 use crate::shapes::{broadcast_to, of_type, shaped, sum_to};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 use refit_graph::{Fact, OpName};
 
 pub(crate) struct Attention;
@@ -36,7 +36,7 @@ impl Operator for Attention {
             let y = with_slices([q, k, v], &added, |inputs| attention::forward(inputs, sizes))?;
             return Ok(vec![Tensor::from_vec(y, q.dims(), q.device())?]);
         }
-        let p = probabilities(&sizes, q, k, &added)?;
+        let p = probabilities(&sizes, q, k, &added)?.to_dtype(v.dtype())?;
         Ok(vec![merge(&p.matmul(&heads(&sizes, v)?)?)?])
     }
 
@@ -194,15 +194,25 @@ fn merge(x: &Tensor) -> candle_core::Result<Tensor> {
     x.transpose(1, 2)?.reshape((batch, sequence, heads * width))
 }
 
+/// In float32 at least: a softmax in half precision loses what it compares.
 fn probabilities(sizes: &Sizes, q: &Tensor, k: &Tensor, added: &Added) -> candle_core::Result<Tensor> {
     let keys = heads(sizes, k)?.transpose(2, 3)?.contiguous()?;
-    let mut scores = (heads(sizes, q)?.matmul(&keys)? * f64::from(sizes.scale))?;
+    let scores = heads(sizes, q)?.matmul(&keys)?;
+    let mut scores = (wide(&scores)? * f64::from(sizes.scale))?;
     let mask = added.mask.as_ref().map(|(mask, _)| mask);
     for added in [added.bias.as_ref(), mask].into_iter().flatten() {
-        scores = scores.broadcast_add(added)?;
+        scores = scores.broadcast_add(&added.to_dtype(scores.dtype())?)?;
     }
     let exp = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?)?.exp()?;
     exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)
+}
+
+/// Half precision as float32.
+fn wide(x: &Tensor) -> candle_core::Result<Tensor> {
+    match x.dtype() {
+        DType::BF16 | DType::F16 => x.to_dtype(DType::F32),
+        _ => Ok(x.clone()),
+    }
 }
 
 /// Gradients of queries, keys and values, and of the scores.
@@ -215,11 +225,11 @@ fn on_device(
     let p = probabilities(sizes, q, k, added)?;
     let flip = |t: &Tensor| t.transpose(2, 3)?.contiguous();
     let gradient = heads(sizes, gradient)?;
-    let dv = flip(&p)?.matmul(&gradient)?;
-    let dp = gradient.matmul(&flip(&heads(sizes, v)?)?)?;
+    let dv = flip(&p.to_dtype(gradient.dtype())?)?.matmul(&gradient)?;
+    let dp = wide(&gradient.matmul(&flip(&heads(sizes, v)?)?)?)?;
     let along = (&p * &dp)?.sum_keepdim(D::Minus1)?;
     let dscores = (p * dp.broadcast_sub(&along)?)?;
-    let scaled = (&dscores * f64::from(sizes.scale))?;
+    let scaled = (&dscores * f64::from(sizes.scale))?.to_dtype(gradient.dtype())?;
     let dq = scaled.matmul(&heads(sizes, k)?)?;
     let dk = flip(&scaled)?.matmul(&heads(sizes, q)?)?;
     Ok(([merge(&dq)?, merge(&dk)?, merge(&dv)?], dscores))

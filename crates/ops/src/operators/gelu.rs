@@ -3,7 +3,7 @@
 
 use crate::kernels::{gelu, slices};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use refit_graph::{Attribute, Fact, OpName};
 
 /// Whose GELU.
@@ -44,7 +44,10 @@ impl Operator for Gelu {
         Ok(vec![Some(match (slices::is_cpu_f32(x), is_tanh(site)) {
             (true, false) => gelu::backward(x, gradient)?,
             (true, true) => gelu::tanh_backward(x, gradient)?,
-            (false, tanh) => (gradient * slope(x, tanh)?)?,
+            (false, tanh) => {
+                let slope = slope(&x.to_dtype(DType::F32)?, tanh)?;
+                (gradient * slope.to_dtype(gradient.dtype())?)?
+            }
         })])
     }
 

@@ -192,7 +192,9 @@ fn on_device(
         });
     }
     if back.wants(2) {
-        gradients[2] = Some(gradient.sum(0)?);
+        // A sum over many rows needs more bits than half precision has.
+        let sums = gradient.to_dtype(candle_core::DType::F32)?.sum(0)?;
+        gradients[2] = Some(sums.to_dtype(gradient.dtype())?);
     }
     gradients.truncate(back.input_shapes.len());
     Ok(gradients)

@@ -1,7 +1,7 @@
 //! `docs/operators.md`: what is supported, made from the operators themselves, their test problems and the
 //! standard's node tests. `REFIT_REGENERATE=1` writes it anew.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use refit_graph::{Attribute, Node, REFIT_DOMAIN, ValueId};
 use refit_ops::{Backward, NEWEST_OPSET, Operator, Problem, Site, evaluate, host_reads, operators};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,6 +143,8 @@ impl Seen {
         self.gradient = "yes";
         let shapes: Vec<Vec<usize>> =
             inputs.iter().map(|t| t.as_ref().map_or_else(Vec::new, |t| t.dims().to_vec())).collect();
+        let types: Vec<DType> =
+            inputs.iter().map(|t| t.as_ref().map_or(DType::F32, Tensor::dtype)).collect();
         let gradients: Vec<Option<Tensor>> = outputs
             .iter()
             .map(|output| output.dtype().is_float().then(|| output.ones_like().expect("a tensor")))
@@ -151,6 +153,7 @@ impl Seen {
         let back = Backward {
             inputs: &inputs,
             input_shapes: &shapes,
+            input_types: &types,
             outputs: &kept,
             gradients: &gradients,
             wanted: &wanted,

@@ -1,17 +1,9 @@
 use super::*;
-use refit_graph::{OpName, Patch};
 use refit_passes::edit::{InsertDropout, depths, head_depth};
 
-/// The encoder as an export for inference has it: without dropout.
+/// The encoder as an export for inference has it.
 fn exported() -> Model {
-    let mut model = encoder();
-    let mut patch = Patch::new(&model.graph);
-    let dropout = OpName::refit("Dropout");
-    for (_, node) in model.graph.nodes().filter(|(_, node)| node.op == dropout) {
-        patch.replace(node.output(0).unwrap(), node.input(0).unwrap());
-    }
-    patch.apply(&mut model.graph).unwrap();
-    model
+    without_dropout(encoder())
 }
 
 /// What the dropouts read, by the names of the nodes that make it.

@@ -5,11 +5,12 @@ mod dropout;
 mod freeze;
 mod head;
 mod lora;
+mod mixed_precision;
 mod quantize;
 
 use candle_core::{Device, Tensor};
 use refit_autodiff::{Mode, Program};
-use refit_graph::Model;
+use refit_graph::{Model, OpName, Patch};
 use refit_passes::{
     Driver, Edit, PassError,
     edit::{Pool, ReplaceHead},
@@ -36,6 +37,16 @@ fn head(labels: usize) -> ReplaceHead {
 fn classifier() -> Model {
     let mut model = encoder();
     edit(&mut model, &head(3)).unwrap();
+    model
+}
+
+fn without_dropout(mut model: Model) -> Model {
+    let mut patch = Patch::new(&model.graph);
+    let dropout = OpName::refit("Dropout");
+    for (_, node) in model.graph.nodes().filter(|(_, node)| node.op == dropout) {
+        patch.replace(node.output(0).unwrap(), node.input(0).unwrap());
+    }
+    patch.apply(&mut model.graph).unwrap();
     model
 }
 
