@@ -6,8 +6,8 @@ use refit_artifact::{Bundle, files};
 use refit_families::{Base, HIDDEN_STATE, Pooling, copy_parameters, read_exported};
 use refit_graph::Model;
 use refit_passes::Driver;
-use refit_passes::edit::{Freeze, FreezePolicy, InsertDropout, Lora, Pool};
-use refit_spec::{Method, PoolingChoice, Spec};
+use refit_passes::edit::{Freeze, FreezePolicy, InsertDropout, Lora, Pool, SetDropout};
+use refit_spec::{Method, PoolingChoice, Spec, TrainSpec};
 
 /// The weights and labels of a champion that a refit starts from.
 pub struct Champion {
@@ -45,15 +45,18 @@ pub fn adapt(
 ) -> Result<Model, TrainError> {
     let mut model = base.model.clone();
     let mut driver = Driver::new();
+    let ratio = spec.train.dropout.unwrap_or(TrainSpec::USUAL_DROPOUT) as f32;
     if InsertDropout::is_needed(&model.graph) {
-        driver.edit(&mut model, &InsertDropout { ratio: spec.train.dropout as f32 })?;
+        driver.edit(&mut model, &InsertDropout { ratio })?;
+    } else if spec.train.dropout.is_some() {
+        driver.edit(&mut model, &SetDropout { ratio })?;
     }
     let head = |outputs: usize, carried: Vec<Option<usize>>| {
         task.head(Head {
             at: HIDDEN_STATE.to_owned(),
             pool: pool(base, spec.model.pooling),
             outputs,
-            dropout: spec.train.dropout as f32,
+            dropout: ratio,
             carried,
             seed: spec.train.seed,
         })

@@ -81,8 +81,9 @@ fn losses_norms_weights_and_average_are_those_of_pytorch() {
     let device = Device::Cpu;
     let model = network(&reference, setting("smoothing") as f32);
     let mut program = Program::compile(&model, &["loss", "logits"], &device).expect("it compiles");
-    let mut optimizer =
-        AdamW::new(&program, setting("weight_decay")).expect("memory").with_layer_decay(&model.graph, setting("layer_decay"));
+    let mut optimizer = AdamW::new(&program, setting("weight_decay"))
+        .expect("memory")
+        .with_layer_decay(&model.graph, setting("layer_decay"));
     let mut average = Average::new(setting("kept"));
     let batches = reference["batches"].as_array().expect("batches");
     assert!(batches.iter().any(|batch| batch["weight"].as_f64() < Some(1.0)), "some batches are blended");

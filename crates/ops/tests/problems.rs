@@ -201,8 +201,7 @@ fn vjp(
     let reads = operator.reads(site, wanted)?;
     let shapes: Vec<Vec<usize>> =
         inputs.iter().map(|t| t.as_ref().map_or_else(Vec::new, |t| t.dims().to_vec())).collect();
-    let types: Vec<DType> =
-        inputs.iter().map(|t| t.as_ref().map_or(DType::F32, Tensor::dtype)).collect();
+    let types: Vec<DType> = inputs.iter().map(|t| t.as_ref().map_or(DType::F32, Tensor::dtype)).collect();
     let read = |positions: &[usize], index: usize, tensor: Option<&Tensor>| {
         if positions.contains(&index) { tensor.cloned() } else { None }
     };

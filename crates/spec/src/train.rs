@@ -35,7 +35,7 @@ section! {
         /// Longest gradient (its norm over all parameters); 0 does not clip.
         clip: "number" = "1.0",
         /// Share of activations that are dropped in training.
-        dropout: "share" = "0.1",
+        dropout: "share" = "(that of the base; 0.1 in the head, and where the base has none)",
         /// Share of the target that is spread over all labels.
         label_smoothing: "share" = "0.0",
         /// Errors of a regression beyond this many standard deviations of the target count linearly, not squared (Huber's loss); 0 squares all.
@@ -138,8 +138,8 @@ pub struct TrainSpec {
     pub schedule: Schedule,
     /// Longest gradient, if it is clipped.
     pub clip: Option<f64>,
-    /// Share of activations dropped in training.
-    pub dropout: f64,
+    /// Share of activations dropped in training, if it is not the base's own.
+    pub dropout: Option<f64>,
     /// Share of the target spread over all labels.
     pub label_smoothing: f64,
     /// Where a regression's loss turns from squared to linear, if it does.
@@ -209,6 +209,11 @@ pub struct Averaging {
     pub decay: f64,
 }
 
+impl TrainSpec {
+    /// Share that is dropped where neither spec nor base says one.
+    pub const USUAL_DROPOUT: f64 = 0.1;
+}
+
 impl Section for TrainSpec {
     type Raw = RawTrain;
 
@@ -252,7 +257,7 @@ impl Section for TrainSpec {
             warmup: r.number("warmup", &raw.warmup, 0.0..=1.0).unwrap_or(0.06),
             schedule: r.parsed("schedule", &raw.schedule).unwrap_or(Schedule::Linear),
             clip: Some(r.number("clip", &raw.clip, 0.0..=1e6).unwrap_or(1.0)).filter(|&clip| clip > 0.0),
-            dropout: r.number("dropout", &raw.dropout, 0.0..=0.9).unwrap_or(0.1),
+            dropout: r.number("dropout", &raw.dropout, 0.0..=0.9),
             label_smoothing: r.number("label_smoothing", &raw.label_smoothing, 0.0..=0.9).unwrap_or(0.0),
             layer_decay: r.number("layer_decay", &raw.layer_decay, 0.01..=1.0).unwrap_or(1.0),
             averaging,
@@ -289,7 +294,7 @@ impl Section for TrainSpec {
             .value("warmup", self.warmup)
             .text("schedule", self.schedule)
             .value("clip", self.clip.unwrap_or(0.0))
-            .value("dropout", self.dropout)
+            .optional_value("dropout", self.dropout)
             .value("label_smoothing", self.label_smoothing)
             .value("huber_delta", self.huber_delta.unwrap_or(0.0))
             .value("stride", self.stride as i64)

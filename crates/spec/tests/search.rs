@@ -76,7 +76,7 @@ fn a_file_with_other_values_keeps_the_rest() {
     assert!(matches!(spec.train.method, Method::Lora { rank: 4, .. }));
     assert_eq!(spec.train.learning_rate, 5e-4, "the default of the method that is tried");
     assert_eq!(spec.train.batch, Batch::Tokens(2048), "instead of batch_size");
-    assert_eq!((spec.train.dropout, spec.train.averaging.map(|a| a.decay)), (0.2, Some(0.9)));
+    assert_eq!((spec.train.dropout, spec.train.averaging.map(|a| a.decay)), (Some(0.2), Some(0.9)));
     assert!(spec.search.space.is_empty() && spec.search.trials == 20, "a trial searches nothing");
     let wrong = [("train.epochs".to_owned(), Setting::Text("many".to_owned()))];
     assert!(

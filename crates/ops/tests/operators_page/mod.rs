@@ -143,8 +143,7 @@ impl Seen {
         self.gradient = "yes";
         let shapes: Vec<Vec<usize>> =
             inputs.iter().map(|t| t.as_ref().map_or_else(Vec::new, |t| t.dims().to_vec())).collect();
-        let types: Vec<DType> =
-            inputs.iter().map(|t| t.as_ref().map_or(DType::F32, Tensor::dtype)).collect();
+        let types: Vec<DType> = inputs.iter().map(|t| t.as_ref().map_or(DType::F32, Tensor::dtype)).collect();
         let gradients: Vec<Option<Tensor>> = outputs
             .iter()
             .map(|output| output.dtype().is_float().then(|| output.ones_like().expect("a tensor")))

@@ -77,8 +77,7 @@ impl Casts<'_> {
         }
         let product = PRODUCTS.iter().find(|(domain, name, _)| is(domain, name)).map(|product| product.2);
         let first = node.input(0)?;
-        let follows =
-            BETWEEN.iter().any(|(domain, name)| is(domain, name)) && self.half.contains_key(&first);
+        let follows = BETWEEN.iter().any(|(domain, name)| is(domain, name)) && self.half.contains_key(&first);
         product.or(follows.then_some(1))
     }
 
@@ -115,7 +114,8 @@ impl Casts<'_> {
         let suffix = if dtype == DType::F32 { "float32" } else { "bf16" };
         let name = format!("{}.{suffix}", self.graph.value(original).name);
         let cast = self.patch.node(OpName::standard("Cast"), &name, &[value], to);
-        self.patch.set_fact(cast, Fact { dtype: Some(dtype), elements: None, ..self.graph.fact(original).clone() });
+        self.patch
+            .set_fact(cast, Fact { dtype: Some(dtype), elements: None, ..self.graph.fact(original).clone() });
         cast
     }
 }

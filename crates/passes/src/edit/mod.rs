@@ -16,6 +16,7 @@ mod pool;
 mod quantize;
 mod random;
 mod replace_head;
+mod set_dropout;
 
 pub use batch_statistics::BatchStatistics;
 pub use cut::{Split, split_frozen};
@@ -31,3 +32,4 @@ pub use parameters::parameters;
 pub use pool::Pool;
 pub use quantize::QuantizeInt8Rows;
 pub use replace_head::{HEAD_PREFIX, ReplaceHead, TokenHead};
+pub use set_dropout::SetDropout;

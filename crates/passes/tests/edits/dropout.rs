@@ -1,5 +1,5 @@
 use super::*;
-use refit_passes::edit::{InsertDropout, depths, head_depth};
+use refit_passes::edit::{InsertDropout, SetDropout, depths, head_depth};
 
 /// The encoder as an export for inference has it.
 fn exported() -> Model {
@@ -38,6 +38,19 @@ fn evaluation_stays_the_same_and_training_differs() {
     let forward = program.forward(&wanted(&model, &inputs), Mode::Train { seed: 1 }).unwrap();
     assert!(max_difference(&before, forward.output("last_hidden_state").unwrap()) > 0.1);
     assert!(refusal(&plain, &InsertDropout { ratio: 1.0 }).contains("not in [0, 1)"));
+}
+
+#[test]
+fn every_share_becomes_the_given_one() {
+    let mut model = encoder();
+    edit(&mut model, &SetDropout { ratio: 0.25 }).unwrap();
+    assert_eq!(places(&model), places(&encoder()));
+    let dropped = model.graph.nodes().filter(|(_, node)| node.op.is_refit("Dropout"));
+    assert!(dropped.map(|(_, node)| node.float("ratio")).all(|ratio| ratio == Some(0.25)));
+    let (before, after) = (encoder(), model);
+    let run = |model| run(model, &inputs(&ROWS), "last_hidden_state");
+    assert_eq!(max_difference(&run(&before), &run(&after)), 0.0);
+    assert!(refusal(&before, &SetDropout { ratio: -0.1 }).contains("not in [0, 1)"));
 }
 
 #[test]
