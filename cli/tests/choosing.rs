@@ -179,10 +179,9 @@ fn two_versions_are_compared_and_what_was_forgotten_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
     tiny::write(folder.path(), 700, TRAIN, "");
     let spec = std::fs::read_to_string(folder.path().join("refit.toml")).expect("a spec");
-    let spec = spec.replace(
-        "train = \"file:rows.csv\"",
-        "train = \"file:rows.csv\"\nreference = \"file:reference.csv\"",
-    );
+    let spec = spec
+        .replace("train = \"file:rows.csv\"", "train = \"file:rows.csv\"\nreference = \"file:reference.csv\"")
+        .replace("epochs = 3", "epochs = 10");
     std::fs::write(folder.path().join("refit.toml"), spec).expect("written");
     // The reference rows are labelled the other way round: what is learned of the others is forgotten of them.
     let mut reference = tiny::rows(900).split_off(700);

@@ -89,7 +89,7 @@ async fn questions() {
         .body(large);
     assert_eq!(chunked.send().await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(service.predict("good film").await["label"], "positive");
-    assert_eq!(service.metric(r#"refit_requests_total{code="422",model="toy"}"#).await, Some(7.0));
+    assert_eq!(service.metric(r#"refit_requests_total{code="422",model="toy"}"#).await, Some(9.0));
     assert_eq!(service.metric(r#"refit_requests_total{code="404",model=""}"#).await, Some(1.0));
 }
 

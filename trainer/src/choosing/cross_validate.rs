@@ -139,8 +139,7 @@ pub fn cross_validate(
             none => none.insert(Recipe::load(spec, place, tell)?),
         };
         let done = run_fold(recipe, spec, &data, &rows, &fold_of, fold, tell)?;
-        kept.write(&name, &done)?;
-        folds.push(done);
+        folds.push(kept.write(&name, &done)?);
     }
     let mut found = summarize(spec, &data, folds, rows.len())?;
     found.resumed = resumed;

@@ -48,14 +48,18 @@ impl Kept {
         serde_json::from_slice(&fs::read(self.folder.join(name)).ok()?).ok()
     }
 
-    /// Keeps a part.
+    /// Keeps a part and gives it as a later run will read it: the last bit of a number may differ from what was
+    /// computed, and a run that was killed has to end as one that was not.
     ///
     /// # Errors
     /// When the disk is full: nothing of the part is left then.
-    pub fn write<T: Serialize>(&self, name: &str, part: &T) -> Result<(), TrainError> {
-        let content = serde_json::to_vec_pretty(part).map_err(std::io::Error::from);
-        let content = content.map_err(|source| TrainError::Keep { path: self.folder.join(name), source })?;
-        write_whole(&self.folder.join(name), &content)
+    pub fn write<T: Serialize + DeserializeOwned>(&self, name: &str, part: &T) -> Result<T, TrainError> {
+        let path = self.folder.join(name);
+        let failed =
+            |source: serde_json::Error| TrainError::Keep { path: path.clone(), source: source.into() };
+        let content = serde_json::to_vec_pretty(part).map_err(failed)?;
+        write_whole(&path, &content)?;
+        serde_json::from_slice(&content).map_err(failed)
     }
 }
 

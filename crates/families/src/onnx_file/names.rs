@@ -29,8 +29,8 @@ pub(super) fn of_anonymous_weights(graph: &Graph) -> BTreeMap<ValueId, String> {
             continue;
         }
         let Some(reader) = consumers[id.index()].first().copied() else { continue };
-        let Some(layer) = layers[reader.index()] else { continue };
-        let by_place = || Some(format!("layer.{layer}.{}", graph.value(id).name));
+        let by_place =
+            || layers[reader.index()].map(|layer| format!("layer.{layer}.{}", graph.value(id).name));
         let new = [from_bias(graph, graph.node(reader), id), from_node(graph.node(reader), id), by_place()]
             .into_iter()
             .flatten()

@@ -120,8 +120,7 @@ pub fn search(request: &SearchRequest<'_>, tell: &mut Listener<'_>) -> Result<Se
             None => {
                 request.running.stop.check(&format!("after {} trials", searching.trials.len()))?;
                 let trial = searching.run(&settings, tell)?;
-                kept.write(&name, &trial)?;
-                trial
+                kept.write(&name, &trial)?
             }
         };
         tell(Event::Notice(said(&trial, spec)));
@@ -140,8 +139,7 @@ pub fn search(request: &SearchRequest<'_>, tell: &mut Listener<'_>) -> Result<Se
         Some(found) => found,
         None => {
             let found = searching.finish(index, &best_spec, tell)?;
-            kept.write("final.json", &found)?;
-            found
+            kept.write("final.json", &found)?
         }
     };
     Ok(SearchOutcome {
