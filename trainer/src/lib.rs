@@ -51,7 +51,7 @@ pub use choosing::{
 pub use compare::{CompareRequest, ModelComparison, PairedFigure, compare};
 pub use error::TrainError;
 pub use event::{Curve, Epoch, Event, Listener, Step};
-pub use export::{Candidate, Choice, Parity};
+pub use export::{Choice, Parity};
 pub use fetch::fetching;
 pub use forgetting::Forgetting;
 pub use gate::{Comparison, GateEvidence, GateRequest, SliceDifference, gate};

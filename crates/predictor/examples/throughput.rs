@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use ort::session::{Session as OrtSession, builder::GraphOptimizationLevel};
-use refit_artifact::{Bundle, Precision};
+use refit_artifact::Bundle;
 use refit_engine::{Engine, Session, SessionOptions, Tensor};
 use refit_engine_ort::find_library;
 use refit_predictor::{EngineConfig, Engines, Form, LoadOptions, Predictor, Worker};
@@ -98,10 +98,7 @@ impl Subject {
         let predictor = Predictor::load(&bundle, engines, &options)?;
         let model =
             bundle.file(&predictor.choice().file).context("the served file is not in the artifact")?;
-        let precision = match predictor.choice().precision {
-            Precision::Float32 => "float32",
-            Precision::Int8 => "int8",
-        };
+        let precision = predictor.choice().precision.name();
         let workers = predictor.sessions(threads)?;
         let (text, encoding) = text_of_length(|text| Ok(workers[0].tokenize(text)?.remove(0).encoding))?;
         let answer = |mut worker: Worker| -> Answer {

@@ -1,4 +1,4 @@
-use refit_artifact::{Precision, Serving, files};
+use refit_artifact::{EngineSearch, Precision, Serving};
 
 /// Which form of the model to load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub struct Choice {
 /// Fails with the name and the reason of an engine that was asked for and is missing.
 pub(crate) fn choose(
     serving: &Serving,
+    searches: &[EngineSearch],
     form: &Form,
     why_not: impl Fn(&str) -> Option<String>,
 ) -> Result<Choice, (String, String)> {
@@ -41,62 +42,91 @@ pub(crate) fn choose(
         Some(reason) => Err((engine.to_owned(), reason)),
         None => Ok(engine.to_owned()),
     };
-    let measured = |reason: String| Choice {
-        engine: serving.engine.clone(),
-        file: serving.file.clone(),
-        precision: serving.precision,
-        reason,
-    };
     match form {
         Form::Exactly { engine, precision } => Ok(of_precision(
             available(engine)?,
             *precision,
             "this engine and precision were asked for".to_owned(),
         )),
-        Form::InEngine(engine) if *engine == serving.engine => {
-            available(engine)?;
-            Ok(measured(serving.reason.clone()))
-        }
         Form::InEngine(engine) => {
+            let engine = available(engine)?;
             let reason = format!("{engine} was asked for; the model was measured for {}", serving.engine);
-            Ok(of_precision(available(engine)?, Precision::Float32, reason))
+            Ok(measured_in(serving, searches, &engine)
+                .unwrap_or_else(|| of_precision(engine, Precision::Float32, reason)))
         }
         Form::AsManifest => match why_not(&serving.engine) {
-            None => Ok(measured(serving.reason.clone())),
+            None => Ok(as_measured(serving)),
             Some(missing) => {
-                // An int8 file was accepted because it is faster in its own engine; in another it may be slower.
-                let reason =
-                    format!("{} cannot be used ({missing}), so float32 runs in tract", serving.engine);
-                Ok(of_precision(refit_engine_tract::NAME.to_owned(), Precision::Float32, reason))
+                let tract = refit_engine_tract::NAME;
+                let missing = format!("{} cannot be used ({missing})", serving.engine);
+                // A file was accepted because it is faster in its own engine; in another it may be slower.
+                Ok(match measured_in(serving, searches, tract) {
+                    Some(choice) => {
+                        Choice { reason: format!("{missing}; in {tract}, {}", choice.reason), ..choice }
+                    }
+                    None => {
+                        let reason = format!("{missing}, so float32 runs in {tract}");
+                        of_precision(tract.to_owned(), Precision::Float32, reason)
+                    }
+                })
             }
         },
     }
 }
 
+/// What was measured to be the best in an engine.
+fn measured_in(serving: &Serving, searches: &[EngineSearch], engine: &str) -> Option<Choice> {
+    let searched = searches.iter().map(|search| &search.serving);
+    std::iter::once(serving).chain(searched).find(|serving| serving.engine == engine).map(as_measured)
+}
+
+fn as_measured(serving: &Serving) -> Choice {
+    Choice {
+        engine: serving.engine.clone(),
+        file: serving.file.clone(),
+        precision: serving.precision,
+        reason: serving.reason.clone(),
+    }
+}
+
 fn of_precision(engine: String, precision: Precision, reason: String) -> Choice {
-    let file = match precision {
-        Precision::Float32 => files::MODEL_FLOAT32,
-        Precision::Int8 => files::MODEL_INT8,
-    };
-    Choice { engine, file: file.to_owned(), precision, reason }
+    Choice { engine, file: precision.file().to_owned(), precision, reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use refit_artifact::files;
 
     fn serving() -> Serving {
         Serving {
             file: files::MODEL_INT8.into(),
             precision: Precision::Int8,
+            float_layers: Vec::new(),
             engine: "onnxruntime".into(),
             reason: "int8 is 2.1 times faster".into(),
         }
     }
 
+    /// That int8 is best in tract too.
+    fn searched() -> EngineSearch {
+        let serving =
+            Serving { engine: "tract".into(), reason: "int8 is 1.4 times faster".into(), ..serving() };
+        EngineSearch { serving, machine: String::new(), candidates: Vec::new(), sensitivity: Vec::new() }
+    }
+
     fn check(form: Form, onnxruntime: bool, expected: Result<(&str, Precision, &str), &str>) {
+        check_with(&[], form, onnxruntime, expected);
+    }
+
+    fn check_with(
+        searches: &[EngineSearch],
+        form: Form,
+        onnxruntime: bool,
+        expected: Result<(&str, Precision, &str), &str>,
+    ) {
         let why_not = |name: &str| (name == "onnxruntime" && !onnxruntime).then(|| "no library".to_owned());
-        let found = choose(&serving(), &form, why_not);
+        let found = choose(&serving(), searches, &form, why_not);
         match (found, expected) {
             (Ok(choice), Ok((engine, precision, reason))) => {
                 assert_eq!(
@@ -131,5 +161,21 @@ mod tests {
         check(in_engine("tract"), true, Ok(("tract", Float32, other)));
         check(exactly("tract", Int8), false, Ok(("tract", Int8, asked)));
         check(exactly("onnxruntime", Float32), false, Err("onnxruntime"));
+    }
+
+    #[test]
+    fn an_engine_serves_what_was_measured_in_it() {
+        let searches = [searched()];
+        let slower = "int8 is 1.4 times faster";
+        let in_tract = Form::InEngine("tract".to_owned());
+        check_with(&searches, in_tract, true, Ok(("tract", Precision::Int8, slower)));
+        let fallback = "onnxruntime cannot be used (no library); in tract, int8 is 1.4 times faster";
+        check_with(&searches, Form::AsManifest, false, Ok(("tract", Precision::Int8, fallback)));
+        check_with(
+            &searches,
+            Form::AsManifest,
+            true,
+            Ok(("onnxruntime", Precision::Int8, "int8 is 2.1 times faster")),
+        );
     }
 }

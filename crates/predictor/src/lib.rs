@@ -6,11 +6,13 @@
 
 mod answer;
 mod choice;
+mod elsewhere;
 mod engines;
 mod entities;
 mod error;
 mod golden;
 mod input;
+mod machine;
 mod observation;
 mod prediction;
 mod predictor;
@@ -24,6 +26,7 @@ pub use engines::{Availability, EngineConfig, Engines};
 pub use error::PredictorError;
 pub use golden::{FLOAT32_TOLERANCE, GoldenReplay, INT8_OTHER_ENGINE_TOLERANCE, INT8_TOLERANCE};
 pub use input::Input;
+pub use machine::machine;
 pub use observation::{FeatureValue, Observation};
 pub use prediction::Prediction;
 pub use predictor::{LoadOptions, Predictor};

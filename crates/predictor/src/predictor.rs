@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use refit_artifact::{Bundle, Manifest, Reference, files};
+use refit_artifact::{Bundle, Manifest, Precision, Reference, files};
 use refit_engine::{Engine, Session, SessionOptions};
 use refit_preprocess::{TextPreprocessor, TextSettings};
 use refit_spec::Task;
@@ -14,7 +14,9 @@ use refit_stats::StatsError;
 use crate::{
     Choice, Engines, Form, GoldenReplay, Input, Prediction, PredictorError, Worker,
     choice::choose,
+    elsewhere::{faster, measured_elsewhere},
     golden::replay,
+    machine::machine,
     worker::{Port, Shared, output_of},
 };
 
@@ -46,7 +48,29 @@ pub struct Predictor {
 
 impl Predictor {
     /// Loads the model of an artifact and replays its golden examples.
+    ///
+    /// What was chosen on another kind of processor is timed against float32 first, and the faster of the two serves.
     pub fn load(bundle: &Bundle, engines: &Engines, options: &LoadOptions) -> Result<Self, PredictorError> {
+        let chosen = Self::load_form(bundle, engines, options)?;
+        let elsewhere = measured_elsewhere(bundle.manifest(), chosen.choice(), &machine());
+        let Some(elsewhere) = elsewhere.filter(|_| !matches!(options.form, Form::Exactly { .. })) else {
+            return Ok(chosen);
+        };
+        let engine = chosen.choice().engine.clone();
+        let form = Form::Exactly { engine, precision: Precision::Float32 };
+        let float32 = Self::load_form(bundle, engines, &LoadOptions { form, ..options.clone() })?;
+        faster(chosen, float32, &bundle.golden()?, elsewhere)
+    }
+
+    /// The same model with another reason for its form. No worker of it may be in use.
+    pub(crate) fn because(mut self, reason: String) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.choice.reason = reason;
+        }
+        self
+    }
+
+    fn load_form(bundle: &Bundle, engines: &Engines, options: &LoadOptions) -> Result<Self, PredictorError> {
         let (choice, engine) = choose_engine(bundle, engines, &options.form)?;
         let model = bundle.file(&choice.file).ok_or_else(|| PredictorError::NoPrecision {
             path: bundle.path().to_path_buf(),
@@ -179,7 +203,8 @@ fn choose_engine(
 ) -> Result<(Choice, Arc<dyn Engine>), PredictorError> {
     let why_not = |name: &str| engines.get(name).is_none().then(|| engines.why_not(name));
     let missing = |(name, reason)| PredictorError::NoEngine { name, reason };
-    let choice = choose(&bundle.manifest().serving, form, why_not).map_err(missing)?;
+    let manifest = bundle.manifest();
+    let choice = choose(&manifest.serving, &manifest.searches, form, why_not).map_err(missing)?;
     let engine = engines
         .get(&choice.engine)
         .ok_or_else(|| missing((choice.engine.clone(), engines.why_not(&choice.engine))))?;

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, env, fs, path::Path};
 
 use refit_artifact::{
-    Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Serving, Writer, files,
+    Bundle, EngineSearch, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Serving,
+    Writer, files,
 };
 use refit_predictor::{
     Answer, EngineConfig, Engines, FLOAT32_TOLERANCE, FeatureValue, Form, LoadOptions, Predictor,
@@ -91,9 +92,11 @@ fn parts() -> Parts {
             serving: Serving {
                 file: files::MODEL_FLOAT32.into(),
                 precision: Precision::Float32,
+                float_layers: Vec::new(),
                 engine: "tract".into(),
                 reason: "measured".into(),
             },
+            searches: Vec::new(),
             parity: Vec::new(),
         },
         golden: Golden { examples: vec![example(0), example(1)] },
@@ -237,6 +240,7 @@ fn without_the_measured_engine_float32_runs_in_tract() {
         parts.manifest.serving = Serving {
             file: files::MODEL_INT8.into(),
             precision: Precision::Int8,
+            float_layers: Vec::new(),
             engine: "onnxruntime".into(),
             reason: "twice as fast".into(),
         };
@@ -334,4 +338,39 @@ fn a_shipped_temperature_changes_confidence_and_never_a_label() {
     }
     let broken = refusal(|parts| parts.temperature = Some(-1.0)).to_string();
     assert!(!broken.is_empty());
+}
+
+/// The manifest's choice of int8 in tract, measured on the processor `machine`.
+fn chosen_on(machine: &str) -> impl FnOnce(&mut Parts) {
+    let machine = machine.to_owned();
+    move |parts| {
+        parts.manifest.serving.file = files::MODEL_INT8.into();
+        parts.manifest.serving.precision = Precision::Int8;
+        let serving = parts.manifest.serving.clone();
+        parts.manifest.searches =
+            vec![EngineSearch { serving, machine, candidates: Vec::new(), sensitivity: Vec::new() }];
+    }
+}
+
+#[test]
+fn what_was_measured_here_is_served_as_it_was_chosen() {
+    let predictor = load(chosen_on(&refit_predictor::machine()), Form::AsManifest).unwrap();
+    assert_eq!((predictor.choice().precision, &*predictor.choice().reason), (Precision::Int8, "measured"));
+}
+
+#[test]
+fn what_was_measured_on_another_processor_is_timed_against_float32() {
+    let predictor = load(chosen_on("another"), Form::AsManifest).unwrap();
+    let choice = predictor.choice();
+    assert!(choice.reason.contains("measured on another kind of processor (another)"), "{}", choice.reason);
+    let slower = choice.reason.starts_with("float32 is served");
+    assert_eq!(
+        choice.precision,
+        if slower { Precision::Float32 } else { Precision::Int8 },
+        "{}",
+        choice.reason
+    );
+    // What is asked for by name is not second-guessed.
+    let asked = load(chosen_on("another"), in_tract(Precision::Int8)).unwrap();
+    assert_eq!(asked.choice().precision, Precision::Int8);
 }

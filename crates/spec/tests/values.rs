@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use refit_spec::{Batch, FalseAlarmBudget, Method, Metric, PoolingChoice, Source, Span, Spec, Trigger};
+use refit_spec::{
+    Batch, Calibration, FalseAlarmBudget, Method, Metric, PoolingChoice, QuantizeFormat, Source, Span, Spec,
+    Trigger,
+};
 
 /// The example of the documentation.
 const EXAMPLE: &str = r#"
@@ -192,4 +195,23 @@ fn sources() {
     ] {
         assert!(wrong.parse::<Source>().is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn forms_and_pruning_are_written_back_as_they_were_read() {
+    let base = "[model]\nname = \"m\"\nbase = \"file:base\"\n[data]\ntrain = \"rows.csv\"\n";
+    let more = "[train]\nprune = { heads = 0.25, feed_forward = 0.5 }\n[export]\nquantize = { format = \"int8-static\", calibration = \"mse\" }\n";
+    let spec = parse(&format!("{base}{more}"));
+    let prune = spec.train.prune.expect("it was asked for");
+    assert_eq!((prune.heads, prune.feed_forward), (0.25, 0.5));
+    let quantize = &spec.export.quantize;
+    assert_eq!((quantize.format, quantize.calibration), (QuantizeFormat::Int8Static, Calibration::Mse));
+    assert_eq!(quantize.min_speedup, 1.2);
+    let again = parse(&spec.to_toml());
+    assert_eq!((again.train.prune, &again.export), (spec.train.prune, &spec.export));
+
+    // A small file is worth something even where it is not faster.
+    let small = parse(&format!("{base}[export]\nquantize = {{ format = \"float16\" }}\n"));
+    assert_eq!(small.export.quantize.min_speedup, 0.9);
+    assert!(parse(base).train.prune.is_none());
 }

@@ -6,7 +6,7 @@ use refit_passes::{edit::QuantizeInt8Rows, lower::portable};
 
 fn quantized() -> Model {
     let mut model = portable(&classifier()).unwrap();
-    edit(&mut model, &QuantizeInt8Rows).unwrap();
+    edit(&mut model, &QuantizeInt8Rows::default()).unwrap();
     model
 }
 
@@ -70,6 +70,6 @@ fn an_answer_does_not_depend_on_its_batch_in_tract() {
 
 #[test]
 fn only_lowered_models_are_quantized() {
-    let message = refusal(&classifier(), &QuantizeInt8Rows);
+    let message = refusal(&classifier(), &QuantizeInt8Rows::default());
     assert!(message.contains("int8 is for lowered models"), "{message}");
 }

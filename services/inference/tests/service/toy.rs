@@ -149,9 +149,11 @@ impl Toy {
             serving: Serving {
                 file: files::MODEL_FLOAT32.into(),
                 precision: Precision::Float32,
+                float_layers: Vec::new(),
                 engine: "tract".into(),
                 reason: "measured".into(),
             },
+            searches: Vec::new(),
             parity: Vec::new(),
         }
     }
