@@ -54,7 +54,10 @@ fn inventory_is_what_the_services_register() -> Result<()> {
         registered(&root().join("services").join(service).join("src"), &mut found)?;
     }
     found.retain(|name| !NOT_METRICS.contains(&name.as_str()));
-    assert_eq!(inventory()?, found, "left: docs/metrics.md, right: services/*/src");
+    // What tells of the process alone has the names that it has everywhere.
+    let mut listed = inventory()?;
+    listed.retain(|name| name.starts_with("refit_"));
+    assert_eq!(listed, found, "left: docs/metrics.md, right: services/*/src");
     Ok(())
 }
 

@@ -226,8 +226,8 @@ fn answers_of_images(engine: &dyn Engine, tolerances: [f32; 2]) {
     }
 }
 
-/// A step of int8 in models as small as these.
-const STEP: f32 = 0.05;
+/// What a tipped rounding may change, as in the tests on real models.
+const STEP: f32 = 0.1;
 
 #[test]
 fn neighbours_change_no_answer_in_tract() {

@@ -60,6 +60,6 @@ impl Engine for OnnxRuntime {
         model: ModelSource<'_>,
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(session::OrtSession::load(&self.environment, model, options)?))
+        Ok(Box::new(session::OrtSession::load(self, model, options)?))
     }
 }

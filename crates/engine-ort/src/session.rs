@@ -12,7 +12,7 @@ use refit_engine::{
 };
 
 use crate::{
-    NAME,
+    NAME, OnnxRuntime,
     tensor::{data_type, from_runtime, to_runtime},
     weights::SharedWeights,
 };
@@ -50,7 +50,7 @@ impl Source {
 
 impl OrtSession {
     pub(crate) fn load(
-        environment: &Environment,
+        runtime: &OnnxRuntime,
         model: ModelSource<'_>,
         options: &SessionOptions,
     ) -> Result<Self, EngineError> {
@@ -64,13 +64,16 @@ impl OrtSession {
             path,
             reason,
         })?;
-        let environment = environment.clone();
-        Self::from_recipe(Arc::new(Recipe { environment, model, weights, options: *options }))
+        let environment = runtime.environment.clone();
+        Self::from_recipe(
+            Arc::new(Recipe { environment, model, weights, options: *options }),
+            options.threads,
+        )
     }
 
-    fn from_recipe(recipe: Arc<Recipe>) -> Result<Self, EngineError> {
+    fn from_recipe(recipe: Arc<Recipe>, threads: usize) -> Result<Self, EngineError> {
         let failed = |reason: String| EngineError::Load { engine: NAME, path: recipe.model.path(), reason };
-        let session = without_panic(|| recipe.build()).map_err(failed)?;
+        let session = without_panic(|| recipe.build(threads.max(1))).map_err(failed)?;
         let session = session.map_err(|error| failed(one_line(&error)))?;
         let inputs = session.inputs().iter().map(port).collect();
         let outputs = session.outputs().iter().map(port).collect();
@@ -79,13 +82,15 @@ impl OrtSession {
 }
 
 impl Recipe {
-    fn build(&self) -> ort::Result<RuntimeSession> {
+    fn build(&self, threads: usize) -> ort::Result<RuntimeSession> {
         let builder = RuntimeSession::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(self.options.threads.max(1))?
+            .with_intra_threads(threads)?
             .with_inter_threads(1)?
-            // Idle workers would otherwise burn the cores that the other sessions need.
-            .with_intra_op_spinning(false)?
+            // Threads of one run meet after every operator, sooner than the system would wake them; between runs
+            // they must not burn the cores that other sessions need.
+            .with_intra_op_spinning(threads > 1)?
+            .with_config_entry("session.force_spinning_stop", "1")?
             // Errors come back to the caller, who reports them once.
             .with_log_level(LogLevel::Fatal)?
             // It keeps a plan for every shape it has seen, and texts come in hundreds of lengths.
@@ -123,7 +128,15 @@ struct Shared(Arc<Recipe>);
 
 impl Model for Shared {
     fn session(&self) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(OrtSession::from_recipe(Arc::clone(&self.0))?))
+        Ok(Box::new(OrtSession::from_recipe(Arc::clone(&self.0), self.0.options.threads)?))
+    }
+
+    fn rows_are_independent(&self) -> bool {
+        true
+    }
+
+    fn wide_session(&self, threads: usize) -> Result<Option<Box<dyn Session>>, EngineError> {
+        Ok(Some(Box::new(OrtSession::from_recipe(Arc::clone(&self.0), threads)?)))
     }
 }
 

@@ -55,6 +55,17 @@ pub trait Session: Send {
 pub trait Model: Send + Sync {
     /// Another session for another thread.
     fn session(&self) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Whether the rows of a batch come out as they would alone. Kernels that change with the shape do not promise it.
+    fn rows_are_independent(&self) -> bool {
+        false
+    }
+
+    /// A session whose runs are spread over so many threads of its own, for a text that has the machine to itself.
+    /// `None` where the engine computes on the calling thread whatever it is asked for.
+    fn wide_session(&self, _threads: usize) -> Result<Option<Box<dyn Session>>, EngineError> {
+        Ok(None)
+    }
 }
 
 /// Where a model comes from. A file is preferred: engines find external data beside it and need not hold the bytes.

@@ -7,7 +7,7 @@ use std::{
 
 use refit_artifact::{Bundle, Manifest, Precision, Reference, files};
 use refit_engine::{Engine, Session, SessionOptions};
-use refit_preprocess::{TextPreprocessor, TextSettings};
+use refit_preprocess::{TextPreprocessor, TextSettings, Tokens, Window};
 use refit_spec::Task;
 use refit_stats::StatsError;
 
@@ -17,7 +17,7 @@ use crate::{
     elsewhere::{faster, measured_elsewhere},
     golden::replay,
     machine::machine,
-    worker::{Port, Shared, output_of},
+    worker::{Pool, Port, Shared, output_of},
 };
 
 /// How a model is loaded.
@@ -89,6 +89,7 @@ impl Predictor {
             inputs: inputs_of(bundle, task, session.as_ref())?,
             model: session.model(),
             idle: Mutex::new(vec![session]),
+            idle_wide: Mutex::default(),
             engine_version: engine.version().to_owned(),
             manifest,
             choice,
@@ -111,6 +112,12 @@ impl Predictor {
     /// What logits are divided by for their probabilities.
     pub fn temperature(&self) -> f64 {
         self.temperature
+    }
+
+    /// The tokens of a text, or pair of texts, in one window or, where the task reads long texts whole, in several.
+    /// Needs no session.
+    pub fn tokenize<'a>(&self, input: impl Into<Input<'a>>) -> Result<Vec<Window>, PredictorError> {
+        self.shared.tokenize(input.into())
     }
 
     /// Answers one text, or pair of texts.
@@ -157,7 +164,45 @@ impl Predictor {
             Some(session) => session,
             None => self.shared.model.session()?,
         };
-        Ok(Worker::new(Arc::clone(&self.shared), session, self.temperature))
+        Ok(Worker::new(Arc::clone(&self.shared), session, Pool::Narrow, self.temperature))
+    }
+
+    /// A worker with a session of its own, which is freed with it and takes none of those that answer.
+    pub fn new_worker(&self) -> Result<Worker, PredictorError> {
+        let session = self.shared.model.session()?;
+        Ok(Worker::new(Arc::clone(&self.shared), session, Pool::None, self.temperature))
+    }
+
+    /// A worker whose runs are spread over `threads` threads, for a text that has the machine to itself; `None` where
+    /// the engine knows only one. `threads` counts for the first one: idle ones are taken as they are.
+    pub fn wide_worker(&self, threads: usize) -> Result<Option<Worker>, PredictorError> {
+        let idle = self.shared.idle_wide.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let session = match idle {
+            Some(session) => Some(session),
+            None => self.shared.model.wide_session(threads)?,
+        };
+        let worker = |session| Worker::new(Arc::clone(&self.shared), session, Pool::Wide, self.temperature);
+        Ok(session.map(worker))
+    }
+
+    /// Whether the engine promises that [`Worker::predict_together`] answers as single runs do.
+    pub fn shares_runs(&self) -> bool {
+        self.shared.model.rows_are_independent()
+    }
+
+    /// Frees the idle sessions of [`Predictor::wide_worker`].
+    pub fn drop_wide_workers(&self) {
+        self.shared.idle_wide.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Tokens that the caller made with the model's tokenizer, in place of [`Worker::tokenize`]. For tasks whose answers
+    /// are no parts of a text.
+    ///
+    /// # Errors
+    /// [`PredictorError::Tokenize`] when they do not fit the model.
+    pub fn encode_tokens(&self, tokens: &Tokens) -> Result<Window, PredictorError> {
+        let encoding = self.shared.preprocessor.encode_tokens(tokens).map_err(PredictorError::Tokenize)?;
+        Ok(encoding.into())
     }
 
     /// What the artifact says about itself.
@@ -168,6 +213,11 @@ impl Predictor {
     /// What the model does.
     pub fn task(&self) -> Task {
         self.shared.task
+    }
+
+    /// The most tokens of a window; longer texts are cut, or read in several windows.
+    pub fn max_tokens(&self) -> usize {
+        self.shared.preprocessor.settings().max_length
     }
 
     /// The labels in the order of the logits.

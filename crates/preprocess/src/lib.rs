@@ -8,9 +8,11 @@
 mod batch;
 mod error;
 mod text;
+mod tokens;
 mod window;
 
 pub use batch::{PaddedBatch, pad};
 pub use error::PreprocessError;
 pub use text::{Encoding, TextPreprocessor, TextSettings};
+pub use tokens::Tokens;
 pub use window::{Window, characters, words};

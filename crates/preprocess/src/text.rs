@@ -118,8 +118,7 @@ impl TextPreprocessor {
     pub(crate) fn encoding(&self, encoded: &tokenizers::Encoding) -> Encoding {
         let mut input_ids: Vec<i64> = encoded.get_ids().iter().map(|&id| id.into()).collect();
         let mut token_type_ids: Vec<i64> = encoded.get_type_ids().iter().map(|&id| id.into()).collect();
-        let unknown_tokens =
-            self.unknown_id.map_or(0, |unknown| input_ids.iter().filter(|&&id| id == unknown).count());
+        let unknown_tokens = self.unknown_among(&input_ids);
         if input_ids.is_empty() {
             // No engine takes a sequence of length 0.
             input_ids.push(self.unknown_id.unwrap_or(self.pad_id));
@@ -132,6 +131,11 @@ impl TextPreprocessor {
             unknown_tokens,
             truncated: !encoded.get_overflowing().is_empty(),
         }
+    }
+
+    /// How many ids stand for something outside the vocabulary.
+    pub(crate) fn unknown_among(&self, ids: &[i64]) -> usize {
+        self.unknown_id.map_or(0, |unknown| ids.iter().filter(|&&id| id == unknown).count())
     }
 
     /// Token ids of many texts, in parallel; the order is kept.

@@ -17,6 +17,7 @@ mod checkpoint;
 mod data;
 mod duration;
 mod export;
+mod limits;
 mod method;
 mod metric;
 mod model;
@@ -27,6 +28,7 @@ mod raw;
 mod reader;
 mod reference;
 mod refit;
+mod sampling;
 mod search;
 mod section;
 mod serve;
@@ -35,6 +37,7 @@ mod source;
 mod spec;
 mod task;
 mod train;
+mod transport;
 mod trigger;
 mod written;
 
@@ -44,6 +47,7 @@ pub use checkpoint::{CheckpointSpec, RawCheckpoint};
 pub use data::{BrokenRows, DataSpec, Missing, NearDuplicates, RawData, RawSplit, SplitSpec};
 pub use duration::Span;
 pub use export::{Calibration, ExportSpec, Quantize, QuantizeFormat, RawExport, RawQuantize};
+pub use limits::{LimitsSpec, RawLimits};
 pub use method::Method;
 pub use metric::Metric;
 pub use model::{ModelSpec, PoolingChoice, RawHead, RawModel};
@@ -53,6 +57,7 @@ pub use prune::{Prune, RawPrune};
 pub use raw::RawSpec;
 pub use reference::reference;
 pub use refit::{GateSpec, RawGate, RawRefit, RefitSpec, Start};
+pub use sampling::{EventsMode, RawSampling, SamplingSpec};
 pub use search::{Domain, RawSearch, SearchMethod, SearchSpec, Setting};
 pub use serve::{CanarySpec, EngineChoice, RawCanary, RawServe, ServeSpec};
 pub use source::{Member, Source};
@@ -62,5 +67,6 @@ pub use train::{
     Averaging, Batch, DeviceChoice, EarlyStopping, RawAveraging, RawEarlyStopping, RawTrain, Schedule,
     TrainPrecision, TrainSpec,
 };
+pub use transport::{RawTelemetry, RawTls, TelemetrySpec, TlsSpec};
 pub use trigger::Trigger;
 pub use written::nearest;

@@ -1,4 +1,11 @@
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use prometheus::{Histogram, IntCounter};
 use refit_artifact::Bundle;
@@ -10,6 +17,8 @@ use crate::{
     config::MonitorConfig,
     error::LoadError,
     monitor::{MonitorMetrics, Watch},
+    residence::model_bytes,
+    scheduling::{Curves, Likeness, Pace, pace},
     workers::WorkMetrics,
 };
 
@@ -17,8 +26,14 @@ use crate::{
 pub(crate) struct LoadedModel {
     pub name: Arc<str>,
     pub version: Arc<str>,
+    /// Tells this load from others of the same version.
+    pub load: u64,
+    /// What it holds, about.
+    pub memory_bytes: u64,
     pub labels: Arc<[Arc<str>]>,
     pub predictor: Predictor,
+    /// How its texts are computed on this machine.
+    pub pace: Pace,
     pub watch: Watch,
     pub phases: Phases,
     pub counters: Counters,
@@ -30,12 +45,16 @@ pub(crate) struct Phases {
     pub tokenize: Histogram,
     pub compute: Histogram,
     pub total: Histogram,
+    /// Texts of a run.
+    pub batch: Histogram,
 }
 
 /// This version's share of the counters.
 pub(crate) struct Counters {
     pub predictions: IntCounter,
     pub failures: IntCounter,
+    pub tokens: IntCounter,
+    pub wide: IntCounter,
 }
 
 /// All that is the same for every version that is loaded.
@@ -44,6 +63,9 @@ pub(crate) struct Loader {
     pub engines: Engines,
     pub form: Form,
     pub workers: usize,
+    /// Cores that a lone text may have.
+    pub cores: usize,
+    pub curves: Curves,
     pub monitor: MonitorConfig,
     pub work_metrics: WorkMetrics,
     pub monitor_metrics: MonitorMetrics,
@@ -58,6 +80,22 @@ impl Loader {
             .unwrap_or_else(|panic| Err(LoadError::Panicked(panic)))
     }
 
+    /// The same on a thread where blocking is allowed.
+    pub async fn load_apart(
+        &self,
+        path: PathBuf,
+        expected: Option<(String, String)>,
+    ) -> Result<LoadedModel, LoadError> {
+        let loader = self.clone();
+        let load = move || {
+            let expected = expected.as_ref().map(|(model, version)| (model.as_str(), version.as_str()));
+            loader.load(&path, expected)
+        };
+        tokio::task::spawn_blocking(load)
+            .await
+            .unwrap_or_else(|error| Err(LoadError::Panicked(error.to_string())))
+    }
+
     fn load_bundle(&self, bundle: Bundle, expected: Option<(&str, &str)>) -> Result<LoadedModel, LoadError> {
         let started = Instant::now();
         let manifest = bundle.manifest();
@@ -70,6 +108,7 @@ impl Loader {
         let options = LoadOptions { form: self.form.clone(), threads: 1, workers: self.workers };
         let predictor = Predictor::load(&bundle, &self.engines, &options)?;
         warm(&predictor, self.workers)?;
+        let pace = self.pace(&bundle, &predictor, name)?;
         let choice = predictor.choice();
         tracing::info!(
             model = name,
@@ -78,6 +117,8 @@ impl Loader {
             engine_version = predictor.engine_version(),
             precision = choice.precision.name(),
             reason = choice.reason,
+            largest_batch = pace.largest_batch,
+            lone_threads = pace.threads,
             golden_max_abs = predictor.golden_replay().max_abs,
             seconds = started.elapsed().as_secs_f64(),
             "loaded"
@@ -91,17 +132,52 @@ impl Loader {
                 tokenize: phase("tokenize"),
                 compute: phase("compute"),
                 total: phase("total"),
+                batch: self.work_metrics.batch.with_label_values(&labels),
             },
             counters: Counters {
                 predictions: self.work_metrics.predictions.with_label_values(&labels),
                 failures: self.work_metrics.failures.with_label_values(&labels),
+                tokens: self.work_metrics.tokens.with_label_values(&labels),
+                wide: self.work_metrics.wide.with_label_values(&labels),
             },
+            pace,
+            load: LOADS.fetch_add(1, Ordering::Relaxed),
+            memory_bytes: bundle.file(&choice.file).map_or(0, |file| model_bytes(&file)),
             name: name.into(),
             version: version.into(),
             labels: predictor.labels().into(),
             predictor,
         })
     }
+}
+
+impl Loader {
+    /// Measures the version, or takes the curve of its like.
+    fn pace(&self, bundle: &Bundle, predictor: &Predictor, name: &str) -> Result<Pace, LoadError> {
+        /// Enough to see whether answers depend on their neighbours; more only take longer.
+        const PROBES: usize = 4;
+        let choice = predictor.choice();
+        let likeness = Likeness {
+            model: name.to_owned(),
+            engine: choice.engine.clone(),
+            engine_version: predictor.engine_version().to_owned(),
+            precision: choice.precision.name(),
+            file_bytes: bundle.file(&choice.file).map_or(0, |file| file_bytes(&file)),
+            threads: self.cores,
+        };
+        let golden = bundle.golden()?;
+        let examples = golden.examples.iter().take(PROBES);
+        let probes: Vec<Input<'_>> =
+            examples.map(|example| Input { text: &example.text, pair: example.pair.as_deref() }).collect();
+        Ok(pace(predictor, likeness, &probes, &self.curves)?)
+    }
+}
+
+/// Counts the loads of this process.
+static LOADS: AtomicU64 = AtomicU64::new(0);
+
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// Makes a session for each worker thread and runs it once, so that no request pays for the first run.

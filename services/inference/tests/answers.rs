@@ -4,7 +4,7 @@ mod service;
 
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
-use service::{Toy, fixed};
+use service::{Home, Service, Toy, fixed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_text_one_or_many() {
@@ -52,9 +52,13 @@ async fn an_answer_never_depends_on_its_neighbours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_open_inference_protocol_in_json() {
     let (service, _folder) = fixed(Toy::default(), |_| {}).await;
-    assert_eq!(service.get("/v2").await.1["extensions"], json!(["binary_tensor_data"]));
+    assert_eq!(
+        service.get("/v2").await.1["extensions"],
+        json!(["binary_tensor_data", "model_repository", "model_configuration", "statistics"])
+    );
     assert_eq!(service.get("/v2/health/live").await.0, StatusCode::OK);
     assert_eq!(service.get("/v2/health/ready").await.0, StatusCode::OK);
+    assert_eq!(service.get("/v2/health/startup").await.0, StatusCode::OK);
     for path in ["/v2/models/toy/ready", "/v2/models/toy/versions/1/ready", "/v2/models/toy/versions/1"] {
         assert_eq!(service.get(path).await.0, StatusCode::OK, "{path}");
     }
@@ -125,6 +129,60 @@ async fn the_open_inference_protocol_in_binary() {
     assert_eq!(head["outputs"][2]["data"].as_array().unwrap().len(), 2);
 }
 
+/// The caller's own tokens give the logits of the text, whatever padding stands behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_open_inference_protocol_with_tokens() {
+    let home = Home::new().await;
+    home.register(&Toy::default()).await;
+    home.promote("1").await;
+    let service = Service::start(home.config()).await;
+    service.until_ready().await;
+    let infer = async |inputs: Value, outputs: Value| {
+        service.post("/v2/models/toy/infer", &json!({ "inputs": inputs, "outputs": outputs })).await
+    };
+    let tensor =
+        |name: &str, data: Value| json!({"name": name, "shape": [2, 6], "datatype": "INT64", "data": data});
+    // "[CLS] good film [SEP]" and "[CLS] the bad film [SEP]", padded.
+    let ids = tensor("input_ids", json!([[2, 5, 6, 3, 0, 0], [2, 4, 7, 6, 3, 0]]));
+    let mask = tensor("attention_mask", json!([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]));
+    let texts =
+        json!([{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["good film", "the bad film"]}]);
+    let wanted = json!([{"name": "logits"}, {"name": "embedding"}]);
+    let (status, of_texts) = infer(texts, wanted.clone()).await;
+    assert_eq!(status, StatusCode::OK, "{of_texts}");
+    let (status, of_tokens) = infer(json!([ids, mask]), wanted).await;
+    assert_eq!(status, StatusCode::OK, "{of_tokens}");
+    assert_eq!(of_tokens["outputs"], of_texts["outputs"]);
+    assert_eq!(of_tokens["outputs"][0]["shape"], json!([2, 2]));
+    assert_eq!(of_tokens["outputs"][1]["shape"], json!([2, 256]));
+    // 8 over four tokens.
+    assert_eq!(of_tokens["outputs"][0]["data"][1], 2.0);
+    let (_, usual) = infer(json!([ids, mask]), json!([])).await;
+    let names: Vec<&Value> = usual["outputs"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["logits", "model_version"]);
+
+    let large = tensor("input_ids", json!([[2, 5, 600, 3, 0, 0], [2, 4, 7, 6, 3, 0]]));
+    let hole = tensor("attention_mask", json!([[1, 0, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]]));
+    let short = json!({"name": "attention_mask", "shape": [2], "datatype": "INT64", "data": [1, 1]});
+    let text = json!({"name": "text", "shape": [1], "datatype": "BYTES", "data": ["good"]});
+    for (inputs, outputs, says) in [
+        (json!([large, mask]), json!([]), "text 0 cannot be read: the token id 600 is none of the 12"),
+        (json!([ids, hole]), json!([]), "ones for the tokens, then zeros"),
+        (json!([ids, short]), json!([]), "\"attention_mask\" has the shape [2]"),
+        (json!([ids, text]), json!([]), "send either \"text\" or \"input_ids\""),
+        (json!([mask]), json!([]), "the input \"input_ids\" is missing"),
+        (json!([ids, ids]), json!([]), "was sent twice"),
+        (json!([ids, mask]), json!([{"name": "prediction_id"}]), "no output \"prediction_id\" for tokens"),
+    ] {
+        let (status, refused) = infer(inputs, outputs).await;
+        let error = refused["error"].as_str().unwrap();
+        assert!(status == StatusCode::UNPROCESSABLE_ENTITY && error.contains(says), "{status} {error}");
+    }
+    service.stop().await.unwrap().unwrap();
+    // Without a text there is nothing to give feedback on: only the two texts were recorded.
+    assert_eq!(home.store.count_predictions("toy", jiff::Timestamp::UNIX_EPOCH).await.unwrap(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_is_told_with_its_reason() {
     let (service, _folder) = fixed(Toy { version: "7", ..Toy::default() }, |_| {}).await;
@@ -154,9 +212,9 @@ async fn the_openapi_description_is_true() {
     let (_, description) = service.get("/openapi.json").await;
     assert_eq!(description["openapi"], "3.1.0");
     let paths = description["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 15);
+    assert_eq!(paths.len(), 41);
     for (path, operations) in paths {
-        let url = path.replace("{name}", "toy").replace("{version}", "1");
+        let url = path.replace("{name}", "toy").replace("{version}", "1").replace("{region}", "r");
         for method in ["get", "post"] {
             let request = match method {
                 "get" => service.client.get(format!("{}{url}", service.url)),

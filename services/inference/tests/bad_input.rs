@@ -51,6 +51,7 @@ async fn questions() {
     .await;
     let form = &[("content-type", "application/x-www-form-urlencoded")];
     let zipped = &[("content-type", "application/json"), ("content-encoding", "gzip")];
+    let brotli = &[("content-type", "application/json"), ("content-encoding", "br")];
     let large = json!({ "text": "x".repeat(5000) }).to_string();
     let nine = json!({ "texts": vec!["x"; 9] }).to_string();
     let cases = [
@@ -68,12 +69,17 @@ async fn questions() {
         post(PREDICT, nine, 422, "at most 8 texts, not 9"),
         post(PREDICT, &large, 413, "larger than 4096 bytes"),
         Case { headers: form, ..post(PREDICT, "text=good", 415, "Content-Type: application/json") },
-        Case { headers: zipped, ..post(PREDICT, "{\"text\": \"a\"}", 415, "without Content-Encoding") },
+        Case {
+            headers: zipped,
+            ..post(PREDICT, "{\"text\": \"a\"}", 400, "not what Content-Encoding says: gzip")
+        },
+        Case { headers: brotli, ..post(PREDICT, "{\"text\": \"a\"}", 415, "may be gzip or deflate") },
         Case { method: Method::GET, ..post(PREDICT, "", 405, "POST to /v1/models/toy:predict") },
         Case { method: Method::DELETE, ..post(PREDICT, "", 405, "does not take DELETE") },
         post("/v1/models/toy", "{}", 405, "POST to /v1/models/toy:predict"),
         post("/v1/models/nobody:predict", "{\"text\": \"a\"}", 404, "there is no model \"nobody\""),
         post("/v1/model", "{}", 404, "there is nothing at /v1/model"),
+        post("/v1/models/%ff:predict", "{}", 400, "the path is not UTF-8"),
         post("/v1/feedback", "{}", 404, "without a store"),
         Case { method: Method::GET, ..post("/v2/models/nobody", "", 404, "there is no model \"nobody\"") },
         Case { method: Method::GET, ..post("/v2/models/toy/versions/9", "", 404, "version \"9\"") },
@@ -112,9 +118,9 @@ async fn open_inference_protocol() {
         post(INFER, "{\"inputs\": []}", 422, "the input \"text\" is missing"),
         post(
             INFER,
-            input(json!({"name": "input_ids"})),
+            input(json!({"name": "ids"})),
             422,
-            "the inputs are \"text\" and \"pair\", not \"input_ids\"",
+            "the inputs are \"text\" and \"pair\", or \"input_ids\", \"attention_mask\" and \"token_type_ids\", not \"ids\"",
         ),
         post(INFER, input(json!({"datatype": "FP32"})), 422, "BYTES, not FP32"),
         post(INFER, input(json!({"shape": [2]})), 422, "does not have the 1 texts sent"),

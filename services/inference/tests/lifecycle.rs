@@ -15,8 +15,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use service::{Home, Service, Toy, fixed};
 
-const SECOND: Toy = Toy { version: "2", sign: -1.0, labels: &["negative", "positive"], work: 0 };
-const THIRD: Toy = Toy { version: "3", sign: 1.0, labels: &["negative", "neutral", "positive"], work: 0 };
+const SECOND: Toy =
+    Toy { version: "2", sign: -1.0, labels: &["negative", "positive"], work: 0, embeds: false };
+const THIRD: Toy =
+    Toy { version: "3", sign: 1.0, labels: &["negative", "neutral", "positive"], work: 0, embeds: false };
 
 async fn serving(home: &Home) -> Service {
     home.register(&Toy::default()).await;
@@ -153,6 +155,56 @@ async fn a_canary_gets_its_share_and_keys_stay_with_it() {
     home.store.clear_canary("toy", generation, VersionStatus::RolledBack).await.unwrap();
     service.until("the canary is gone", async || service.metric(&canary).await.is_none()).await;
     assert_eq!(version_for(&chosen[0]).await, "1");
+}
+
+/// The memory that this process holds, in bytes.
+#[cfg(target_os = "linux")]
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_the_same_after_a_thousand_swaps_under_load() {
+    let home = Home::new().await;
+    // Four megabytes of weights: a version that stayed would show after some swaps.
+    for version in ["1", "2"] {
+        home.register(&Toy { version, work: 16, ..Toy::default() }).await;
+    }
+    home.promote("1").await;
+    let mut config = home.config();
+    config.poll = Duration::from_millis(1);
+    let service = Service::start(config).await;
+    service.until_ready().await;
+    let over = Arc::new(AtomicBool::new(false));
+    let client = {
+        let (over, http) = (Arc::clone(&over), service.client.clone());
+        let url = format!("{}/v1/models/toy:predict", service.url);
+        tokio::spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let response = http.post(&url).json(&json!({"text": "good"})).send().await.unwrap();
+                assert_eq!(response.status(), StatusCode::OK);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    };
+    let swaps = r#"refit_model_swaps_total{model="toy"}"#;
+    let mut before = f64::NAN;
+    for swap in 1..=1000 {
+        home.promote(if swap % 2 == 0 { "1" } else { "2" }).await;
+        while service.metric(swaps).await.unwrap_or(0.0) < f64::from(swap) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if swap == 100 {
+            before = resident();
+        }
+    }
+    let after = resident();
+    over.store(true, Ordering::Relaxed);
+    client.await.unwrap();
+    assert!(after < 1.05 * before, "{after} after, {before} before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use serde_json::json;
 use service::{Toy, fixed};
 
 /// Takes long enough that requests meet each other.
-const SLOW: Toy = Toy { work: 400, version: "1", sign: 1.0, labels: &["negative", "positive"] };
+const SLOW: Toy =
+    Toy { work: 400, version: "1", sign: 1.0, labels: &["negative", "positive"], embeds: false };
 
 fn long_text() -> String {
     "good ".repeat(60)

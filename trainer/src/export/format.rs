@@ -12,6 +12,7 @@ use refit_passes::edit::{
     FixedForm, Float16Weights, QuantizableLayer, QuantizeInt4Blocks, QuantizeInt8Fixed, QuantizeInt8Rows,
     RowsForm,
 };
+use refit_passes::lower::describe_ports;
 use refit_spec::QuantizeFormat;
 use std::collections::BTreeSet;
 
@@ -79,6 +80,7 @@ impl Forms {
                 driver.edit(&mut made, &QuantizeInt8Fixed { ranges, keep, form: fixed_form(engine) })?;
             }
         }
+        describe_ports(&mut made, &self.portable);
         Ok(onnx::write(&made)?)
     }
 
@@ -90,6 +92,7 @@ impl Forms {
         let mut made = self.portable.clone();
         let (keep, form) = (keep.clone(), RowsForm::Standard);
         Driver::new().edit(&mut made, &QuantizeInt8Rows { keep, form })?;
+        describe_ports(&mut made, &self.portable);
         Ok(onnx::write(&made)?)
     }
 

@@ -128,6 +128,27 @@ impl Home {
         self.store.register_version(&version).await.unwrap();
     }
 
+    /// Writes, registers and deploys version 1 of a model of another name.
+    pub async fn deploy(&self, model: &str, toy: &Toy) {
+        let artifact = Store::artifact_dir(self.folder.path(), model, toy.version);
+        toy.write_as(model, &artifact);
+        let version = NewVersion {
+            model: model.into(),
+            version: toy.version.into(),
+            artifact,
+            run_id: None,
+            parent: None,
+            metrics: json!({}),
+        };
+        self.store.register_version(&version).await.unwrap();
+        self.store.set_champion(model, 0, toy.version, "a test says so", "test").await.unwrap();
+    }
+
+    pub async fn shadow(&self, version: &str, percent: f64) {
+        let generation = self.store.deployment("toy").await.unwrap().generation;
+        self.store.set_shadow("toy", generation, version, percent, "a test says so").await.unwrap();
+    }
+
     pub async fn promote(&self, version: &str) {
         let generation = self.store.deployment("toy").await.unwrap().generation;
         self.store.set_champion("toy", generation, version, "a test says so", "test").await.unwrap();

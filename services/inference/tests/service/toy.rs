@@ -19,16 +19,20 @@ pub struct Toy {
     pub labels: &'static [&'static str],
     /// Products with the identity on the way: only there to take time.
     pub work: usize,
+    /// Whether it gives the mean of the vectors itself instead of a label.
+    pub embeds: bool,
 }
 
 impl Default for Toy {
     fn default() -> Self {
-        Self { version: "1", sign: 1.0, labels: &["negative", "positive"], work: 0 }
+        Self { version: "1", sign: 1.0, labels: &["negative", "positive"], work: 0, embeds: false }
     }
 }
 
 const WORDS: [&str; 12] =
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "good", "film", "bad", "plot", "was", "slow", "and"];
+/// A word that the tokenizer has and the model's table has not: the engine fails on it.
+pub const OUTSIDE: &str = "boom";
 const HIDDEN: usize = 256;
 const MAX_LENGTH: usize = 64;
 const GOLDEN: [&str; 3] = ["good film", "", "the bad plot was slow and long zzz"];
@@ -36,16 +40,21 @@ const GOLDEN: [&str; 3] = ["good film", "", "the bad plot was slow and long zzz"
 impl Toy {
     /// Writes the artifact.
     pub fn write(&self, target: &Path) {
+        self.write_as("toy", target);
+    }
+
+    /// Writes the artifact of a model of another name.
+    pub fn write_as(&self, model: &str, target: &Path) {
         let mut writer = Writer::begin(target).unwrap();
         writer.add_file(files::MODEL_FLOAT32, &onnx::write(&self.model()).unwrap()).unwrap();
         writer.add_json(files::TOKENIZER, &tokenizer()).unwrap();
         writer.add_json(files::PREPROCESSING, &json!({ "max_length": MAX_LENGTH })).unwrap();
-        writer.add_json(files::LABELS, &self.labels).unwrap();
+        writer.add_json(files::LABELS, &self.manifest().labels).unwrap();
         writer.add_json(files::REFERENCE, &self.reference()).unwrap();
         let examples = GOLDEN.map(|text| self.golden(text)).to_vec();
         writer.add_json(files::GOLDEN, &Golden { examples }).unwrap();
         writer.add_file(files::CONFIG, b"").unwrap();
-        writer.finish(self.manifest()).unwrap();
+        writer.finish(Manifest { model: model.into(), ..self.manifest() }).unwrap();
     }
 
     /// The vector of a word: its sentiment, then numbers that only make it this word.
@@ -101,11 +110,19 @@ impl Toy {
 
     fn golden(&self, text: &str) -> GoldenExample {
         let input_ids = ids(text);
-        let mut values = vec![0.0; self.labels.len()];
-        let sentiment =
-            input_ids.iter().map(|&id| Self::vector(id as usize)[0]).sum::<f32>() / input_ids.len() as f32;
-        values[0] = -self.sign * sentiment;
-        values[self.labels.len() - 1] = self.sign * sentiment;
+        let mut mean = vec![0.0; HIDDEN];
+        for &id in &input_ids {
+            mean.iter_mut().zip(Self::vector(id as usize)).for_each(|(sum, value)| *sum += value);
+        }
+        mean.iter_mut().for_each(|sum| *sum /= input_ids.len() as f32);
+        let values = if self.embeds {
+            mean
+        } else {
+            let mut values = vec![0.0; self.labels.len()];
+            values[0] = -self.sign * mean[0];
+            values[self.labels.len() - 1] = self.sign * mean[0];
+            values
+        };
         let logits = vec![GoldenLogits { precision: Precision::Float32, engine: "tract".into(), values }];
         GoldenExample { text: text.into(), pair: None, input_ids, logits }
     }
@@ -117,15 +134,20 @@ impl Toy {
         };
         let labels: Vec<String> = self.labels.iter().map(|label| label.to_string()).collect();
         let classes = (0..1000).map(|row| self.labels[row % self.labels.len()]);
+        let classes = (!self.embeds).then(|| {
+            ReferenceDistribution::categorical(features::PREDICTED_CLASS, &labels, classes).unwrap()
+        });
         let mut direction = vec![0.0; HIDDEN];
         direction[0] = 1.0;
         Reference {
-            distributions: vec![
+            distributions: [
                 ReferenceDistribution::numeric(features::TEXT_LENGTH, &spread(5.0, 25.0), 10).unwrap(),
                 ReferenceDistribution::numeric(features::UNKNOWN_TOKEN_RATE, &vec![0.0; 1000], 10).unwrap(),
-                ReferenceDistribution::categorical(features::PREDICTED_CLASS, &labels, classes).unwrap(),
                 ReferenceDistribution::numeric("embedding_0", &spread(-3.0, 3.0), 10).unwrap(),
-            ],
+            ]
+            .into_iter()
+            .chain(classes)
+            .collect(),
             projections: vec![Projection { feature: "embedding_0".into(), direction }],
         }
     }
@@ -137,8 +159,11 @@ impl Toy {
             version: Some(self.version.into()),
             created_at: "2026-11-21T04:00:00Z".parse().unwrap(),
             code_version: "0.1.0".into(),
-            task: "text-classification".into(),
-            labels: self.labels.iter().map(|label| label.to_string()).collect(),
+            task: if self.embeds { "embedding" } else { "text-classification" }.into(),
+            labels: match self.embeds {
+                true => Vec::new(),
+                false => self.labels.iter().map(|label| label.to_string()).collect(),
+            },
             scale: None,
             files: BTreeMap::new(),
             config: String::new(),
@@ -173,7 +198,8 @@ fn ids(text: &str) -> Vec<i64> {
 }
 
 fn tokenizer() -> serde_json::Value {
-    let vocabulary: BTreeMap<&str, usize> = WORDS.iter().enumerate().map(|(id, word)| (*word, id)).collect();
+    let words = WORDS.into_iter().chain([OUTSIDE]).enumerate();
+    let vocabulary: BTreeMap<&str, usize> = words.map(|(id, word)| (word, id)).collect();
     let special = |word: &str| json!({"id": word, "ids": [vocabulary[word]], "tokens": [word]});
     let place = |word: &str| json!({"SpecialToken": {"id": word, "type_id": 0}});
     json!({
