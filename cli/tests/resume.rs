@@ -112,7 +112,9 @@ fn a_bad_last_file_falls_back_to_the_one_before() {
     let resumed = train(folder, "cut", &[]);
     let text = said(&resumed);
     assert!(resumed.status.success(), "{text}");
-    assert!(text.contains("is passed over: its checksum is wrong"), "{text}");
+    // Which of the two it is depends on whether a number or a name was hit.
+    let noticed = ["its checksum is wrong", "it is truncated or was written by another version of refit"];
+    assert!(noticed.iter().any(|why| text.contains(&format!("is passed over: {why}"))), "{text}");
     assert!(text.contains("goes on from the checkpoint of step"), "{text}");
     assert!(weights(folder, "whole") == weights(folder, "cut"));
 }
