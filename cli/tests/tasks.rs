@@ -131,7 +131,7 @@ fn regression() {
 #[ignore = "takes a minute and fetches a real model: cargo xtask test"]
 fn pairs_are_read_to_their_second_text() {
     let folder = tempfile::tempdir().expect("a folder");
-    let topics = messages(320);
+    let topics = messages(590);
     // The first text says nothing about the label, the second one everything.
     let rows = (0..topics[0].len().min(topics[1].len())).map(|number| {
         let (topic, other) = (number % 2, number / 2 % 2);
@@ -141,7 +141,7 @@ fn pairs_are_read_to_their_second_text() {
         })
     });
     write_rows(folder.path(), &rows.collect::<Vec<_>>());
-    let train = "epochs = 6\nlearning_rate = 2e-4\nmax_length = 64\nbatch_size = 16";
+    let train = "epochs = 8\nlearning_rate = 2e-4\nmax_length = 64\nbatch_size = 16";
     let data = "train = \"file:rows.jsonl\"\ntext = \"first\"\npair = \"second\"";
     write_spec(folder.path(), "text-classification", data, train);
     let outcome = json(folder.path(), &["train", "refit.toml", "--json"]);
