@@ -79,14 +79,29 @@ pub enum Command {
     /// Makes a version the one that serves.
     #[command(after_help = "Example:\n  refit promote refit.toml 2 --reason \"checked by hand\"")]
     Promote(PromoteArguments),
+    /// Gives a version a share of the requests, on trial.
+    #[command(after_help = "Example:\n  refit canary refit.toml 2 --percent 5 --reason \"first look\"")]
+    Canary(CanaryArguments),
+    /// Gives a version a copy of the requests, to compare its answers; it answers none.
+    #[command(
+        after_help = "Examples:\n  refit shadow refit.toml 2 --reason \"is it as good?\"\n  refit shadow refit.toml --end"
+    )]
+    Shadow(ShadowArguments),
     /// Goes back to the version that served before.
     #[command(after_help = "Example:\n  refit rollback refit.toml --reason \"complaints\"")]
     Rollback(RollbackArguments),
     /// Lists what was decided, and why.
     #[command(after_help = "Example:\n  refit decisions refit.toml")]
     Decisions(ListArguments),
+    /// Makes a token for callers of the inference service, and the line that lets it in.
+    #[command(
+        after_help = "Example:\n  refit token ingest --scope predict --scope feedback --file tokens.txt"
+    )]
+    Token(TokenArguments),
     /// Lists inference engines, or installs one.
-    #[command(after_help = "Example:\n  refit engine install onnxruntime")]
+    #[command(
+        after_help = "Examples:\n  refit engine install onnxruntime\n  refit engine install onnxruntime --device cuda"
+    )]
     Engine(EngineArguments),
 }
 
@@ -332,9 +347,13 @@ pub struct ServeArguments {
 pub struct SchedulerArguments {
     #[command(flatten)]
     pub spec: SpecArguments,
-    /// An inference service whose metrics are read, one a replica [default: the spec's serve.address].
+    /// An inference service whose metrics are read, one a replica [default: the spec's serve.monitoring, or else its
+    /// serve.address].
     #[arg(long)]
     pub inference: Vec<String>,
+    /// What those services ask for (`refit token --scope metrics`); best given by the environment.
+    #[arg(long, env = "REFIT_INFERENCE_TOKEN", hide_env_values = true)]
+    pub inference_token: Option<String>,
     /// Stop when standard input closes: the process that holds the other end is gone.
     #[arg(long, hide = true)]
     pub with_parent: bool,
@@ -381,12 +400,62 @@ pub struct PromoteArguments {
 }
 
 #[derive(Args)]
+pub struct CanaryArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The version.
+    pub version: String,
+    /// Its share of the requests.
+    #[arg(long)]
+    pub percent: f64,
+    /// Why.
+    #[arg(long, default_value = "on trial by hand")]
+    pub reason: String,
+}
+
+#[derive(Args)]
+pub struct ShadowArguments {
+    #[command(flatten)]
+    pub spec: SpecArguments,
+    /// The version.
+    #[arg(required_unless_present = "end")]
+    pub version: Option<String>,
+    /// The share of the requests that it gets a copy of.
+    #[arg(long, default_value_t = 100.0)]
+    pub percent: f64,
+    /// Takes the shadow away.
+    #[arg(long, conflicts_with = "version")]
+    pub end: bool,
+    /// Why.
+    #[arg(long, default_value = "compared by hand")]
+    pub reason: String,
+}
+
+#[derive(Args)]
 pub struct RollbackArguments {
     #[command(flatten)]
     pub spec: SpecArguments,
     /// Why.
     #[arg(long, default_value = "rolled back by hand")]
     pub reason: String,
+}
+
+#[derive(Args)]
+pub struct TokenArguments {
+    /// Whose it is: what logs and limits call the caller.
+    pub name: String,
+    /// What it allows; may be given several times. admin allows everything.
+    #[arg(long = "scope", default_values_t = ["predict".to_owned()], value_parser = ["predict", "feedback", "metrics", "admin"])]
+    pub scopes: Vec<String>,
+    /// Requests a second that it may make, in place of serve.limits.requests_per_second.
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Requests that may come at once before the rate counts [default: one second's].
+    #[arg(long, requires = "rate")]
+    pub burst: Option<u32>,
+    /// Add the line to this file, which serve.tokens names; a service that runs reads it within a second.
+    #[arg(long)]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -404,6 +473,9 @@ pub enum EngineAction {
         /// The engine.
         #[arg(value_parser = ["onnxruntime"])]
         engine: String,
+        /// What it is built for; cuda computes on GPUs of NVIDIA and on processors.
+        #[arg(long, value_parser = ["cpu", "cuda"], default_value = "cpu")]
+        device: String,
     },
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::SpecArguments;
 use anyhow::{Context, Result, bail};
 use refit_predictor::{EngineConfig, Engines};
-use refit_spec::Spec;
+use refit_spec::{DeviceChoice, Spec};
 use refit_store::Store;
 use std::path::{Path, PathBuf};
 
@@ -45,10 +45,14 @@ impl Home {
         &self.spec.model.name
     }
 
-    /// The engines of this machine.
+    /// The engines of this machine, on the processor: what is measured, compared and exported is what processors serve.
     pub fn engines(&self) -> Engines {
         let library = self.spec.serve.onnxruntime.as_ref().map(|library| self.spec.base_dir.join(library));
-        Engines::discover(&EngineConfig { cache: self.cache.clone(), onnxruntime_library: library })
+        Engines::discover(&EngineConfig {
+            cache: self.cache.clone(),
+            onnxruntime_library: library,
+            device: DeviceChoice::Cpu,
+        })
     }
 
     /// Opens the store.

@@ -100,13 +100,18 @@ address = "127.0.0.1:{}"
         }
     }
 
-    while client.ask(&kept[0].0).await.2 != version {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    // The registry knows of the promotion before the service does, which gives half of the texts to the old version
+    // until then.
     let mut right = 0;
     let news: Vec<_> = kept.iter().filter(|(_, label)| label == NEW).collect();
     for (text, label) in &news {
-        right += usize::from(client.ask(text).await.1 == *label);
+        let mut answer = client.ask(text).await;
+        while answer.2 != version {
+            assert!(started.elapsed() < Duration::from_secs(460), "version 1 still answers:\n{}", up.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            answer = client.ask(text).await;
+        }
+        right += usize::from(answer.1 == *label);
     }
     let decisions = run(folder.path(), &["decisions", "refit.toml"]);
     let decisions = String::from_utf8_lossy(&decisions.stdout);

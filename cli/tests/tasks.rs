@@ -29,7 +29,8 @@ fn write_rows(folder: &Path, rows: &[Value]) {
 fn write_spec(folder: &Path, task: &str, data: &str, train: &str) {
     let spec = format!(
         "[model]\nname = \"m\"\nbase = \"{FILE}\"\ntokenizer = \"{FOLDER}/tokenizer.json\"\ntask = \"{task}\"\n\
-         [data]\nsplit = {{ validation = 0.2, test = 0.2 }}\n{data}\n[train]\n{train}\n"
+         [data]\nsplit = {{ validation = 0.2, test = 0.2 }}\n{data}\n[train]\n{train}\n\
+         [export]\nquantize = {{ format = \"int8\" }}\n"
     );
     std::fs::write(folder.join("refit.toml"), spec).expect("writable");
 }

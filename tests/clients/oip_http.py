@@ -5,10 +5,12 @@ usage: oip_http.py HOST:PORT MODEL
 Needs `tritonclient[http]` and numpy. Prints one line for each thing that works, and fails at the first that does not.
 """
 
+import asyncio
 import sys
 
 import numpy as np
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 TEXTS = ["good film", "the plot was bad", "", "süß 🎬 and good"]
@@ -33,6 +35,55 @@ def refused(name, says, call):
         check(name, says in error.message())
     else:
         check(name, False)
+
+
+def what_there_is(client, model, version):
+    config = client.get_model_config(model)
+    check("config", config["input"][0]["data_type"] == "TYPE_STRING" and config["backend"] == "tract")
+    check("config of a version", client.get_model_config(model, version) == config)
+    statistics = client.get_inference_statistics(model)["model_stats"]
+    counted = statistics[0]["inference_stats"]
+    check("statistics", counted["success"]["count"] > 50 and counted["compute_infer"]["ns"] > 0)
+    check("statistics of all models", len(client.get_inference_statistics()["model_stats"]) == 1)
+    check("statistics of a version", len(client.get_inference_statistics(model, version)["model_stats"]) == 1)
+    index = client.get_model_repository_index()
+    check("repository index", index == [{"name": model, "version": version, "state": "READY", "reason": ""}])
+    client.load_model(model)
+    check("a model that is loaded is loaded", client.is_model_ready(model))
+    client.unload_model(model)
+    check("a model that is unloaded does not answer", not client.is_model_ready(model))
+    client.load_model(model)
+    check("a model that is loaded again answers", client.is_model_ready(model))
+    refused("load nothing", "nobody", lambda: client.load_model("nobody"))
+    refused("load with a configuration", "not supported", lambda: client.load_model(model, config="{}"))
+    check("trace settings", client.get_trace_settings()["trace_level"] == ["OFF"])
+    check("trace settings of a model", client.get_trace_settings(model)["trace_level"] == ["OFF"])
+    check("log settings", client.get_log_settings()["log_error"] in (True, False))
+    change = lambda: client.update_trace_settings(settings={"trace_level": "TIMESTAMPS"})
+    refused("change trace settings", "not supported", change)
+    refused("change log settings", "not supported", lambda: client.update_log_settings({"log_info": True}))
+
+
+def shared_memory(client, model):
+    refused("system shared memory status", "shared memory", client.get_system_shared_memory_status)
+    refused("status of a region", "shared memory", lambda: client.get_system_shared_memory_status("a"))
+    refused("CUDA shared memory status", "shared memory", client.get_cuda_shared_memory_status)
+    register = lambda: client.register_system_shared_memory("a", "/a", 8)
+    refused("register system shared memory", "shared memory", register)
+    register = lambda: client.register_cuda_shared_memory("a", b"a", 0, 8)
+    refused("register CUDA shared memory", "shared memory", register)
+    refused("unregister", "shared memory", lambda: client.unregister_system_shared_memory("a"))
+    refused("unregister all", "shared memory", client.unregister_cuda_shared_memory)
+    tensor = triton.InferInput("text", [1], "BYTES")
+    tensor.set_shared_memory("a", 8)
+    refused("an input in shared memory", "shared memory", lambda: client.infer(model, [tensor]))
+
+
+async def asynchronous(address, model, first):
+    async with triton_aio.InferenceServerClient(address) as client:
+        check("asynchronous: ready", await client.is_model_ready(model))
+        results = await asyncio.gather(*(client.infer(model, [text_input(TEXTS, True)]) for _ in range(20)))
+        check("asynchronous: answers", all(np.array_equal(it.as_numpy("probabilities"), first) for it in results))
 
 
 def main(address, model):
@@ -74,8 +125,14 @@ def main(address, model):
     refused("wrong data type", "BYTES", lambda: client.infer(model, [wrong]))
     refused("unknown model", "nobody", lambda: client.infer("nobody", [text_input(TEXTS, True)]))
     refused("unknown version", "999", lambda: client.infer(model, [text_input(TEXTS, True)], model_version="999"))
-    compressed = lambda: client.infer(model, [text_input(TEXTS, True)], request_compression_algorithm="gzip")
-    refused("compressed body", "Content-Encoding", compressed)
+    for algorithm in ("gzip", "deflate"):
+        same = client.infer(model, [text_input(TEXTS, True)], request_compression_algorithm=algorithm)
+        check(f"the same answers to {algorithm}", np.array_equal(same.as_numpy("probabilities"), first))
+    classes = [triton.InferRequestedOutput("probabilities", class_count=2)]
+    refused("classification", "not supported", lambda: client.infer(model, [text_input(TEXTS, True)], outputs=classes))
+    asyncio.run(asynchronous(address, model, first))
+    what_there_is(client, model, version)
+    shared_memory(client, model)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 //! What several tests of the workspace ask of the repository itself.
 
+pub mod fuzz;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::fs;

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "refit-engine-ort",
     "refit-predictor",
     "refit-store",
+    "refit-metrics",
     "refit-trainer",
     "refit-inference",
     "refit-scheduler",

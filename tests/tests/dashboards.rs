@@ -40,7 +40,10 @@ fn registered(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path)?;
             let literals = text.split('"').skip(1).step_by(2);
-            let is_name = |literal: &&str| literal.starts_with("refit_") && words(literal).eq([*literal]);
+            let is_name = |literal: &&str| {
+                literal.strip_prefix("refit_").is_some_and(|rest| !rest.is_empty())
+                    && words(literal).eq([*literal])
+            };
             names.extend(literals.filter(is_name).map(str::to_owned));
         }
     }
@@ -54,7 +57,10 @@ fn inventory_is_what_the_services_register() -> Result<()> {
         registered(&root().join("services").join(service).join("src"), &mut found)?;
     }
     found.retain(|name| !NOT_METRICS.contains(&name.as_str()));
-    assert_eq!(inventory()?, found, "left: docs/metrics.md, right: services/*/src");
+    // What tells of the process alone has the names that it has everywhere.
+    let mut listed = inventory()?;
+    listed.retain(|name| name.starts_with("refit_"));
+    assert_eq!(listed, found, "left: docs/metrics.md, right: services/*/src");
     Ok(())
 }
 

@@ -135,7 +135,7 @@ fn classifier() -> Model {
 }
 
 fn quantized(mut model: Model) -> Model {
-    Driver::new().edit(&mut model, &QuantizeInt8Rows).unwrap();
+    Driver::new().edit(&mut model, &QuantizeInt8Rows::default()).unwrap();
     model
 }
 

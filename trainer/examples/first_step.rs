@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let spec = Spec::parse(&toml, Path::new("/"))?;
     let folder = std::env::temp_dir().join(format!("refit-first-step-{}", std::process::id()));
-    let engines = Engines::discover(&EngineConfig { cache: folder.clone(), onnxruntime_library: None });
+    let engines = Engines::discover(&EngineConfig {
+        cache: folder.clone(),
+        onnxruntime_library: None,
+        device: refit_spec::DeviceChoice::Cpu,
+    });
     let request = TrainRequest {
         spec: &spec,
         cache: &folder.join("cache"),

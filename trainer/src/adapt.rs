@@ -5,8 +5,10 @@ use crate::task::{Head, Task};
 use refit_artifact::{Bundle, files};
 use refit_families::{Base, HIDDEN_STATE, Pooling, copy_parameters, read_exported};
 use refit_graph::Model;
-use refit_passes::Driver;
-use refit_passes::edit::{Freeze, FreezePolicy, InsertDropout, Lora, Pool, SetDropout};
+use refit_passes::edit::{
+    Freeze, FreezePolicy, InsertDropout, Lora, Pool, PruneFeedForward, PruneHeads, PruneWeights, SetDropout,
+};
+use refit_passes::{Driver, Edit};
 use refit_spec::{Method, PoolingChoice, Spec, TrainSpec};
 
 /// The weights and labels of a champion that a refit starts from.
@@ -31,7 +33,7 @@ impl Champion {
     }
 }
 
-/// The encoder with the head of `task`, its trainable parameters marked as the method asks. Weights come
+/// The encoder, pruned where the spec asks for it, with the head of `task`, its trainable parameters marked as the method asks. Weights come
 /// from the champion where there is one, rows of the head for the labels that it knew included.
 ///
 /// # Errors
@@ -45,6 +47,17 @@ pub fn adapt(
 ) -> Result<Model, TrainError> {
     let mut model = base.model.clone();
     let mut driver = Driver::new();
+    if let Some(prune) = spec.train.prune {
+        // By the pretrained weights, so that a refit takes out what its champion lacks.
+        for (share, edit) in [
+            (prune.heads, &PruneHeads { share: prune.heads } as &dyn Edit),
+            (prune.feed_forward, &PruneFeedForward { share: prune.feed_forward }),
+        ] {
+            if share > 0.0 {
+                driver.edit(&mut model, edit)?;
+            }
+        }
+    }
     let ratio = spec.train.dropout.unwrap_or(TrainSpec::USUAL_DROPOUT) as f32;
     if InsertDropout::is_needed(&model.graph) {
         driver.edit(&mut model, &InsertDropout { ratio })?;
@@ -78,6 +91,10 @@ pub fn adapt(
                 driver.edit(&mut model, head(task.outputs(), carried).as_ref())?;
             }
         }
+    }
+    if let Some(prune) = spec.train.prune.filter(|prune| prune.weights > 0.0) {
+        // By the weights that training starts from: what is 0 in a champion stays 0.
+        driver.edit(&mut model, &PruneWeights { share: prune.weights })?;
     }
     match &spec.train.method {
         Method::Full => driver.edit(&mut model, &Freeze { train: FreezePolicy::Nothing })?,

@@ -127,7 +127,7 @@ mod tests {
             assert!((f64::from(found) - expected).abs() < 1e-6, "{found} {expected}");
             let seed = HashMap::from([("loss".to_owned(), Tensor::new(1f32, &device).expect("one"))]);
             let gradients = program.backward(forward, seed).expect("goes back");
-            let gradient = gradients.get(program.parameters()[0].id).expect("a gradient");
+            let gradient = gradients.get(program.parameters()[0].id).expect("a gradient").values();
             let gradient = gradient.flatten_all().expect("flat");
             for (found, expected) in
                 gradient.to_vec1::<f32>().expect("values").iter().zip(floats(&case["gradient"]))

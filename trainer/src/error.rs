@@ -17,6 +17,9 @@ pub enum TrainError {
     #[error("the model cannot be trained")]
     Autodiff(#[from] refit_autodiff::AutodiffError),
 
+    #[error("static int8 needs ranges, and none were found: give training rows")]
+    NotCalibrated,
+
     #[error("the model cannot be written or read")]
     Graph(#[from] refit_graph::GraphError),
 

@@ -14,6 +14,7 @@ use crate::precision;
 use crate::schedule::LearningRate;
 use crate::state::{Mean, TrainState};
 use crate::task::Task;
+use crate::zeros::KeptZeros;
 use candle_core::{DType, Device, Tensor};
 use refit_autodiff::{Gradients, Mode, Program};
 use refit_graph::Model;
@@ -55,6 +56,7 @@ pub fn fit(
 ) -> Result<Curve, TrainError> {
     let mut program = precision::compile(model, material.task, spec.precision, device)?;
     prepare(&mut program, material, spec, tell)?;
+    let zeros = KeptZeros::new(&program, &model.graph, spec);
     let watch = memory::Watch::begin();
     let mut state = TrainState::new(&program, &model.graph, spec)?;
     checkpoints.resume(&mut state, &mut program, model, tell)?;
@@ -67,8 +69,9 @@ pub fn fit(
         for batches in all.chunks(spec.accumulate).skip(state.steps_in_epoch) {
             let started = Instant::now();
             let rows: usize = batches.iter().map(Vec::len).sum();
-            let (loss, gradients) = gradients(&program, batches, material, spec, state.step)
+            let (loss, mut gradients) = gradients(&program, batches, material, spec, state.step)
                 .map_err(|error| device::lost(device, state.step, error))?;
+            zeros.keep(&program, &mut gradients)?;
             let norm = global_norm(&gradients)?;
             if !loss.is_finite() || !norm.is_finite() {
                 return Err(not_finite(&program, batches, material, spec, &state, loss));

@@ -41,6 +41,7 @@ mod stopping;
 mod summary;
 mod task;
 mod training;
+mod zeros;
 
 pub use assess::evaluate_artifact;
 pub use checkpoint::{CheckpointError, Checkpoints, Resume, Running, Stop};
@@ -51,7 +52,7 @@ pub use choosing::{
 pub use compare::{CompareRequest, ModelComparison, PairedFigure, compare};
 pub use error::TrainError;
 pub use event::{Curve, Epoch, Event, Listener, Step};
-pub use export::{Candidate, Choice, Parity};
+pub use export::{Choice, Parity};
 pub use fetch::fetching;
 pub use forgetting::Forgetting;
 pub use gate::{Comparison, GateEvidence, GateRequest, SliceDifference, gate};

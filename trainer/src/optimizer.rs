@@ -4,7 +4,7 @@
 use crate::checkpoint::{Saved, Unreadable, Writer};
 use crate::state::sized;
 use candle_core::{DType, Device, Tensor};
-use refit_autodiff::{AutodiffError, Gradients, Program};
+use refit_autodiff::{AutodiffError, Gradient, Gradients, Program, beside_kernels};
 use refit_graph::{Graph, ValueId};
 use refit_ops::kernels::{adamw, slices};
 use refit_passes::edit::{depths, head_depth};
@@ -74,6 +74,17 @@ impl AdamW {
         scale: f32,
     ) -> Result<(), AutodiffError> {
         self.settings.step += 1;
+        let device = program.device().clone();
+        beside_kernels(&device, || self.step_all(program, gradients, learning_rate, scale))
+    }
+
+    fn step_all(
+        &mut self,
+        program: &mut Program,
+        gradients: &Gradients,
+        learning_rate: f64,
+        scale: f32,
+    ) -> Result<(), AutodiffError> {
         for moments in &mut self.moments {
             let Some(gradient) = gradients.get(moments.id) else { continue };
             let settings = adamw::Settings {
@@ -82,11 +93,11 @@ impl AdamW {
                 gradient_scale: scale,
                 ..self.settings
             };
-            if slices::is_cpu_f32(gradient) {
+            if slices::is_cpu_f32(gradient.values()) {
                 moments.step_on_cpu(program, gradient, &settings)?;
             } else {
                 let parameter = program.parameter(moments.id)?;
-                let changed = moments.step_on_device(parameter, gradient, &settings)?;
+                let changed = moments.step_on_device(parameter, &gradient.to_tensor()?, &settings)?;
                 program.set_parameter(moments.id, changed)?;
             }
         }
@@ -99,21 +110,26 @@ impl Moments {
     fn step_on_cpu(
         &self,
         program: &mut Program,
-        gradient: &Tensor,
+        gradient: &Gradient,
         settings: &adamw::Settings,
     ) -> Result<(), AutodiffError> {
         let mut changed = Ok(());
-        let mut update = |values: &mut [f32], gradient: &[f32]| {
+        let width: usize = self.first.dims().iter().skip(1).product();
+        let mut update = |values: &mut [f32], elements: &[f32]| {
             slices::with_mut(&self.first, |first| {
-                let with_second = slices::with_mut(&self.second, |second| {
-                    adamw::update(values, gradient, first, second, settings);
+                let with_second = slices::with_mut(&self.second, |second| match gradient {
+                    Gradient::Whole(_) => adamw::update(values, elements, first, second, settings),
+                    Gradient::Rows(rows) => {
+                        let part = (rows.rows(), elements);
+                        adamw::update_rows(values, part, width, first, second, settings);
+                    }
                 });
                 changed = with_second;
             })
         };
         let mut outer = Ok(());
-        slices::with(gradient, |gradient| {
-            program.update_parameter(self.id, |values| outer = update(values, gradient))
+        slices::with(gradient.values(), |elements| {
+            program.update_parameter(self.id, |values| outer = update(values, elements))
         })??;
         Ok(outer.and(changed)?)
     }
@@ -186,6 +202,7 @@ pub fn global_norm(gradients: &Gradients) -> Result<f64, AutodiffError> {
     let mut sum = 0.0;
     let mut on_device = Vec::new();
     for (_, gradient) in gradients.iter() {
+        let gradient = gradient.values();
         if slices::is_cpu_f32(gradient) {
             sum += slices::with(gradient, adamw::sum_of_squares)?;
         } else {

@@ -4,7 +4,7 @@
 use crate::TrainError;
 use crate::data::Row;
 use crate::examples::{Example, Target};
-use crate::export::{self, Forms};
+use crate::export::{self, Forms, WrittenForm};
 use refit_artifact::{
     Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Writer, files,
 };
@@ -21,8 +21,8 @@ const GOLDEN_EXAMPLES: usize = 16;
 pub struct Contents<'a> {
     /// The model's forms.
     pub forms: &'a Forms,
-    /// Whether the int8 file is among the files.
-    pub with_int8: bool,
+    /// The files beside the one in float32.
+    pub written: &'a [WrittenForm],
     /// `tokenizer.json`.
     pub tokenizer: &'a [u8],
     /// Settings of the preprocessing.
@@ -47,8 +47,8 @@ impl Contents<'_> {
     ) -> Result<Bundle, TrainError> {
         let mut writer = Writer::begin(target)?;
         writer.add_file(files::MODEL_FLOAT32, &self.forms.float32)?;
-        if self.with_int8 {
-            writer.add_file(files::MODEL_INT8, &self.forms.int8)?;
+        for form in self.written {
+            writer.add_file(&form.file, &form.model)?;
         }
         writer.add_file(files::TOKENIZER, self.tokenizer)?;
         writer.add_json(files::PREPROCESSING, self.settings)?;
@@ -75,7 +75,7 @@ pub fn golden(
     source: &[Row],
     rows: &[Example],
     forms: &Forms,
-    with_int8: bool,
+    written: &[WrittenForm],
     name: &str,
     engines: &[Arc<dyn Engine>],
 ) -> Result<Golden, TrainError> {
@@ -89,10 +89,9 @@ pub fn golden(
     let mut examples: Vec<GoldenExample> =
         source.iter().zip(&first_windows).map(first).take(GOLDEN_EXAMPLES).collect();
     for engine in engines {
-        for (precision, model) in [(Precision::Float32, &forms.float32), (Precision::Int8, &forms.int8)] {
-            if precision == Precision::Int8 && !with_int8 {
-                continue;
-            }
+        let of_engine = written.iter().filter(|form| form.is_for(engine.name()));
+        let others = of_engine.map(|form| (form.precision, &form.model));
+        for (precision, model) in [(Precision::Float32, &forms.float32)].into_iter().chain(others) {
             let mut session = export::session(engine.as_ref(), model)?;
             for (example, row) in examples.iter_mut().zip(&first_windows) {
                 let values = export::answer_text(session.as_mut(), name, &row.texts[0].encoding)?;

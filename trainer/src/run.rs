@@ -18,10 +18,11 @@ use crate::publish::{Contents, golden};
 use crate::summary::{Summary, manifest, metadata, report};
 use crate::task::{self, Task};
 use crate::training::{Training, answers};
-use refit_artifact::{Bundle, Precision, Reference, files};
+use refit_artifact::{Bundle, EngineSearch, Reference, files};
 use refit_engine::Engine;
 use refit_families::Base;
 use refit_graph::Model;
+use refit_passes::edit::ZeroWeights;
 use refit_predictor::{Engines, LoadOptions, Predictor, ReferenceOptions, build_reference};
 use refit_preprocess::TextPreprocessor;
 use refit_spec::Spec;
@@ -60,8 +61,8 @@ pub struct TrainOutcome {
     pub curve: Curve,
     /// The comparisons of the model's forms.
     pub parity: Parity,
-    /// Which file is served, and why.
-    pub choice: Choice,
+    /// What each engine serves, and why; the first is the engine that serves.
+    pub choices: Vec<Choice>,
     /// Seconds of each stage, in order.
     pub seconds: Vec<(&'static str, f64)>,
 }
@@ -156,16 +157,39 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
 
     tell(stage("export", "merging, lowering and quantizing".to_owned()));
     let adapter = adapter(request, &base, &trained)?;
-    let forms = Forms::make(trained, &metadata(spec, data.labels.names()))?;
+    let mut forms = Forms::make(
+        trained,
+        &metadata(spec, request.version.as_deref(), task.as_ref(), data.labels.names(), &settings),
+    )?;
     clock.lap("export");
     tell(stage("parity", format!("comparing all forms on {} held-out rows", rows.parity().len())));
     let engines: Vec<&dyn Engine> = request.engines.available().iter().map(AsRef::as_ref).collect();
-    let parity = export::check(&forms, task.output(), rows.parity(), preprocessor.pad_id(), &engines)?;
-    let engine = serving_engine(spec, request.engines);
-    let choice =
-        export::choose(&forms, task.as_ref(), &rows.validation, engine.as_ref(), &spec.export.quantize)?;
-    tell(Event::Notice(choice.reason.clone()));
+    let mut parity = export::check(&forms, task.output(), rows.parity(), preprocessor.pad_id(), &engines)?;
     clock.lap("parity");
+    stop.check("after comparing the forms")?;
+
+    tell(stage("choice", "measuring which form is served".to_owned()));
+    let serving = serving_engines(spec, request.engines);
+    let serving: Vec<&dyn Engine> = serving.iter().map(AsRef::as_ref).collect();
+    let asked = &spec.export.quantize;
+    if export::is_calibrated(asked.format) {
+        let (train, output) = (export::calibration_rows(&rows.train)?, task.output());
+        forms.fixed = export::fitted(&forms.portable, output, &train, serving[0], asked)?;
+    }
+    let pruned = spec.train.prune.is_some_and(|prune| prune.weights > 0.0);
+    let zeros = pruned.then(|| ZeroWeights::of(&forms.merged.graph));
+    if let Some(zeros) = zeros {
+        tell(Event::Notice(zeros.to_string()));
+    }
+    let choices = export::choose(&forms, task.as_ref(), &rows.validation, &serving, asked, tell)?;
+    for choice in &choices {
+        tell(Event::Notice(choice.reason.clone()));
+    }
+    let (written, names) = export::written(&forms, &choices, &engines)?;
+    parity.report(&written, task.output(), rows.parity(), &engines)?;
+    let searches: Vec<EngineSearch> =
+        choices.iter().zip(&names).map(|(choice, file)| choice.record(file)).collect();
+    clock.lap("choice");
     stop.check("after training")?;
 
     tell(stage("evaluation", format!("answering {} held-out rows as the service will", data.test.len())));
@@ -174,19 +198,18 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
         data: &data,
         version: request.version.clone(),
         parent: request.champion.map(|path| path.display().to_string()),
-        engine: engine.name(),
         curve: &curve,
         parity: &parity,
-        choice: &choice,
+        searches: &searches,
         forgetting: forgetting.as_ref(),
         scale: task.scale(),
+        zeros,
     };
-    let with_int8 = choice.candidates.iter().any(|candidate| candidate.precision == Precision::Int8);
     let test = data.test.to_vec()?;
-    let golden = golden(&test, &rows.test, &forms, with_int8, task.output(), request.engines.available())?;
+    let golden = golden(&test, &rows.test, &forms, &written, task.output(), request.engines.available())?;
     let mut contents = Contents {
         forms: &forms,
-        with_int8,
+        written: &written,
         tokenizer: &tokenizer,
         settings: &settings,
         golden: &golden,
@@ -210,7 +233,7 @@ pub fn train(request: &TrainRequest<'_>, tell: &mut Listener<'_>) -> Result<Trai
     checkpoints.remove();
     clock.lap("publish");
     let artifact = request.output.to_owned();
-    Ok(TrainOutcome { artifact, evaluation, curve, parity, choice, seconds: clock.laps })
+    Ok(TrainOutcome { artifact, evaluation, curve, parity, choices, seconds: clock.laps })
 }
 
 /// What was learned beside a pretrained base, for other tools. A champion's weights are none that they have.
@@ -220,7 +243,8 @@ fn adapter(
     trained: &refit_graph::Model,
 ) -> Result<Option<refit_families::AdapterFiles>, TrainError> {
     let refit_spec::Method::Lora { dropout, .. } = &request.spec.train.method else { return Ok(None) };
-    if request.champion.is_some() {
+    // Nor does an adapter of a pruned model fit the model that others have.
+    if request.champion.is_some() || request.spec.train.prune.is_some() {
         return Ok(None);
     }
     let source_text = request.spec.model.base.to_string();
@@ -230,12 +254,18 @@ fn adapter(
 
 /// The engine that will serve on this machine.
 pub fn serving_engine(spec: &Spec, engines: &Engines) -> Arc<dyn Engine> {
+    Arc::clone(&serving_engines(spec, engines)[0])
+}
+
+/// The engines that may serve, the one first that will on this machine. There is one at least.
+fn serving_engines(spec: &Spec, engines: &Engines) -> Vec<Arc<dyn Engine>> {
     let wanted: &[&str] = match spec.serve.engine {
         refit_spec::EngineChoice::Tract => &["tract"],
         refit_spec::EngineChoice::Auto | refit_spec::EngineChoice::OnnxRuntime => &["onnxruntime", "tract"],
     };
-    let found = wanted.iter().find_map(|name| engines.get(name));
-    found.map_or_else(|| Arc::clone(&engines.available()[0]), Arc::clone)
+    let found: Vec<Arc<dyn Engine>> =
+        wanted.iter().filter_map(|name| engines.get(name)).map(Arc::clone).collect();
+    if found.is_empty() { vec![Arc::clone(&engines.available()[0])] } else { found }
 }
 
 /// Rows that are tokenized at once.

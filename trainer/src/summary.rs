@@ -3,10 +3,13 @@
 use crate::data::LoadedData;
 use crate::evaluation::Assessment;
 use crate::event::Curve;
-use crate::export::{Choice, Parity};
+use crate::export::Parity;
 use crate::forgetting::Forgetting;
 use crate::report;
-use refit_artifact::{Manifest, Precision, SCHEMA_VERSION, Serving, TargetScale, files};
+use crate::task::Task;
+use refit_artifact::{EngineSearch, Manifest, Precision, SCHEMA_VERSION, Serving, TargetScale, files};
+use refit_passes::edit::ZeroWeights;
+use refit_preprocess::TextSettings;
 use refit_spec::Spec;
 use std::collections::BTreeMap;
 
@@ -20,29 +23,45 @@ pub struct Summary<'a> {
     pub version: Option<String>,
     /// The artifact that training started from, if it was not the pretrained base.
     pub parent: Option<String>,
-    /// The engine that serves.
-    pub engine: &'static str,
     /// The learning curve.
     pub curve: &'a Curve,
     /// The comparisons of the model's forms.
     pub parity: &'a Parity,
-    /// Which file is served, and why.
-    pub choice: &'a Choice,
+    /// What each engine serves, and why; the first is the engine that serves.
+    pub searches: &'a [EngineSearch],
     /// What the model forgot, where the spec names reference rows.
     pub forgetting: Option<&'a Forgetting>,
     /// What turns outputs into the numbers that are answered, where the task answers numbers.
     pub scale: Option<TargetScale>,
+    /// How many weights are zero, where the spec prunes weights.
+    pub zeros: Option<ZeroWeights>,
 }
 
-/// Metadata that makes an ONNX file usable without refit.
-pub fn metadata(spec: &Spec, labels: &[String]) -> BTreeMap<String, String> {
-    BTreeMap::from([
+/// Metadata that makes an ONNX file usable without refit, but for the tokenizer that lies beside it: `examples/`
+/// does so in Python.
+pub fn metadata(
+    spec: &Spec,
+    version: Option<&str>,
+    task: &dyn Task,
+    labels: &[String],
+    settings: &TextSettings,
+) -> BTreeMap<String, String> {
+    let mut metadata = BTreeMap::from([
         ("refit.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("refit.model".to_owned(), spec.model.name.clone()),
+        ("refit.base".to_owned(), spec.model.base.to_string()),
         ("refit.task".to_owned(), spec.model.task.to_string()),
+        ("refit.output".to_owned(), task.output().to_owned()),
         ("refit.labels".to_owned(), serde_json::to_string(labels).unwrap_or_default()),
-        ("refit.max_length".to_owned(), spec.train.max_length.to_string()),
-    ])
+        ("refit.preprocessing".to_owned(), serde_json::to_string(settings).unwrap_or_default()),
+        ("refit.max_length".to_owned(), settings.max_length.to_string()),
+    ]);
+    metadata.extend(version.map(|version| ("refit.model_version".to_owned(), version.to_owned())));
+    if let Some(scale) = task.scale() {
+        // What a regression puts out times the deviation, plus the mean, is the number.
+        metadata.insert("refit.scale".to_owned(), serde_json::to_string(&scale).unwrap_or_default());
+    }
+    metadata
 }
 
 /// The manifest; a draft has no evaluation yet.
@@ -61,11 +80,7 @@ pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Assessment>) -> Manif
         metrics.insert("reference_before".to_owned(), forgetting.before.estimate);
         metrics.insert("reference_after".to_owned(), forgetting.after.estimate);
     }
-    let precision = summary.choice.precision;
-    let file = match precision {
-        Precision::Float32 => files::MODEL_FLOAT32,
-        Precision::Int8 => files::MODEL_INT8,
-    };
+    metrics.extend(summary.zeros.map(|zeros| ("zero_weights".to_owned(), zeros.share())));
     Manifest {
         schema_version: SCHEMA_VERSION,
         model: summary.spec.model.name.clone(),
@@ -81,20 +96,27 @@ pub fn manifest(summary: &Summary<'_>, evaluation: Option<&Assessment>) -> Manif
         base: summary.spec.model.base.to_string(),
         parent: summary.parent.clone(),
         metrics,
-        serving: Serving {
-            file: file.to_owned(),
-            precision,
-            engine: summary.engine.to_owned(),
-            reason: summary.choice.reason.clone(),
-        },
+        serving: summary.searches.first().map_or_else(float32, |search| search.serving.clone()),
+        searches: summary.searches.to_vec(),
         parity: summary.parity.checks.clone(),
+    }
+}
+
+/// What is served where nothing was measured.
+fn float32() -> Serving {
+    Serving {
+        file: files::MODEL_FLOAT32.to_owned(),
+        precision: Precision::Float32,
+        float_layers: Vec::new(),
+        engine: "tract".to_owned(),
+        reason: "nothing else was measured".to_owned(),
     }
 }
 
 /// The report as one HTML page.
 pub fn report(summary: &Summary<'_>, evaluation: &Assessment) -> String {
     let spec = summary.spec;
-    let facts = [
+    let mut facts = vec![
         ("base", spec.model.base.to_string()),
         ("method", spec.train.method.to_string()),
         (
@@ -109,11 +131,13 @@ pub fn report(summary: &Summary<'_>, evaluation: &Assessment) -> String {
         ("data fingerprint", summary.data.fingerprint.clone()),
         ("started from", summary.parent.clone().unwrap_or_else(|| "the pretrained base".to_owned())),
     ];
+    facts.extend(spec.train.prune.map(|prune| ("pruned", prune.to_string())));
+    facts.extend(summary.zeros.map(|zeros| ("weights that are zero", zeros.to_string())));
     report::render(&report::Report {
         model: spec.model.name.clone(),
         version: summary.version.clone().unwrap_or_default(),
         created_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        facts: facts.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        facts: facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         learning_curve: learning_curve(summary),
         evaluation: evaluation.clone(),
         class_balance: summary
@@ -172,20 +196,10 @@ fn learning_curve(summary: &Summary<'_>) -> report::LearningCurve {
 }
 
 fn quantization(summary: &Summary<'_>) -> report::Quantization {
+    let asked = &summary.spec.export.quantize;
     report::Quantization {
-        served: summary.choice.precision.to_string(),
-        engine: summary.engine.to_owned(),
-        reason: summary.choice.reason.clone(),
-        candidates: summary
-            .choice
-            .candidates
-            .iter()
-            .map(|candidate| report::Candidate {
-                precision: candidate.precision.to_string(),
-                bytes: candidate.bytes as u64,
-                accuracy: Some(candidate.accuracy),
-                latency_ms: Some(candidate.latency_ms),
-            })
-            .collect(),
+        searches: summary.searches.to_vec(),
+        max_drop: asked.max_drop,
+        min_speedup: asked.min_speedup,
     }
 }

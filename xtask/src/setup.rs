@@ -11,6 +11,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("kubectl", "kubernetes-client"),
     ("curl", "curl"),
+    ("openssl", "openssl"),
 ];
 
 /// Installs everything.

@@ -15,6 +15,8 @@ mod rollback;
 mod scheduler;
 mod search;
 mod serve;
+mod shadow;
+mod token;
 pub mod train;
 mod trainer;
 mod tune;
@@ -49,8 +51,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Predict(arguments) => predict::run(&arguments, cache)?,
         Command::Models(arguments) => models::run(&arguments, cache)?,
         Command::Promote(arguments) => promote::run(&arguments, cache)?,
+        Command::Canary(arguments) => shadow::canary(&arguments, cache)?,
+        Command::Shadow(arguments) => shadow::shadow(&arguments, cache)?,
         Command::Rollback(arguments) => rollback::run(&arguments, cache)?,
         Command::Decisions(arguments) => decisions::run(&arguments, cache)?,
+        Command::Token(arguments) => token::run(&arguments)?,
         Command::Engine(arguments) => engine::run(&arguments, cache)?,
     }
     Ok(ExitCode::SUCCESS)

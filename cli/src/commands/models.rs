@@ -26,7 +26,13 @@ pub fn run(arguments: &ListArguments, cache: Option<PathBuf>) -> Result<()> {
                 Some("canary"),
                 format!("canary with {} % of the requests: {}", canary.percent, canary.reason),
             ),
-            (None, None) => (None, String::new()),
+            (None, None) => match deployment.shadow.as_ref().filter(|shadow| shadow.version == version) {
+                Some(shadow) => (
+                    Some("shadow"),
+                    format!("gets a copy of {} % of the requests: {}", shadow.percent, shadow.reason),
+                ),
+                None => (None, String::new()),
+            },
         }
     };
     if arguments.json {

@@ -14,7 +14,8 @@ pub fn run(arguments: &SpecArguments, cache: Option<PathBuf>) -> Result<()> {
         ensure_free(address, &format!("set another address in [{key}] of {}", arguments.spec.display()))?;
     }
     first_version(&home, arguments)?;
-    println!("inference  http://{}", home.spec.serve.address);
+    let scheme = if home.spec.serve.tls.is_some() { "https" } else { "http" };
+    println!("inference  {scheme}://{}", home.spec.serve.address);
     let no_refit = home.spec.no_refit();
     match &no_refit {
         None => println!("console    http://{}", home.spec.refit.address),

@@ -51,26 +51,28 @@ impl Figures {
             format!("{:.1e}", outcome.parity.max_abs()),
             "largest difference of a logit over held-out rows, every engine".to_owned(),
         );
-        for candidate in &outcome.choice.candidates {
+        let Some(choice) = outcome.choices.first() else { return };
+        for candidate in &choice.candidates {
+            let accuracy = candidate.accuracy.map_or_else(
+                || candidate.verdict.clone(),
+                |accuracy| format!("accuracy {:.3}", accuracy.estimate),
+            );
             self.tell(
                 &format!("{} file", candidate.precision),
                 format!("{:.1} MB", candidate.bytes as f64 / 1e6),
-                format!(
-                    "{:.2} ms a text on one thread, accuracy {:.3}",
-                    candidate.latency_ms, candidate.accuracy.estimate
-                ),
+                format!("{:.2} ms a text on one thread, {accuracy}", candidate.latency_ms),
             );
-            if candidate.precision == Precision::Int8 {
-                self.set("int8.bytes", candidate.bytes as f64);
-            }
         }
-        self.set("int8.speedup", outcome.choice.speedup.unwrap_or(f64::NAN));
-        self.set("int8.accuracy_drop", outcome.choice.accuracy_drop.map_or(f64::NAN, |drop| drop.estimate));
-        self.values.insert("serving.precision".to_owned(), json!(outcome.choice.precision.name()));
+        if let Some(int8) = choice.whole(Precision::Int8) {
+            self.set("int8.bytes", int8.bytes as f64);
+            self.set("int8.speedup", int8.speedup);
+            self.set("int8.accuracy_drop", int8.accuracy_drop.map_or(f64::NAN, |drop| drop.estimate));
+        }
+        self.values.insert("serving.precision".to_owned(), json!(choice.precision.name()));
         for (stage, seconds) in &outcome.seconds {
             self.seconds(&format!("train_v1.{stage}"), Duration::from_secs_f64(*seconds));
         }
-        println!("   {}", outcome.choice.reason);
+        println!("   {}", choice.reason);
     }
 
     /// Live accuracy before the change, and the alarms that were raised.

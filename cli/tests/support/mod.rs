@@ -52,7 +52,10 @@ pub fn write_csv(path: &Path, rows: &[Row]) {
 
 /// Writes a `refit.toml` that trains the small model on `topics.csv`; `train` are lines of `[train]`, `more` the
 /// sections after it.
+///
+/// Served in float32 unless `more` says otherwise: looking for the best form takes longer than the training.
 pub fn write_topics_spec(folder: &Path, train: &str, more: &str) {
+    let export = if more.contains("[export]") { "" } else { "[export]\nquantize = { format = \"none\" }" };
     let spec = format!(
         r#"
 [model]
@@ -66,6 +69,7 @@ split = {{ validation = 0.2, test = 0.2 }}
 max_length = 48
 {train}
 {more}
+{export}
 "#
     );
     std::fs::write(folder.join("refit.toml"), spec).expect("writable");
@@ -118,6 +122,11 @@ impl Background {
         let said = file.try_clone().expect("a log");
         let child = command.args(arguments).stdout(said).stderr(file).spawn().expect("refit starts");
         Self { child, log }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it has not ended.

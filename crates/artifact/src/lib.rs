@@ -5,7 +5,8 @@
 //! | file | what |
 //! |---|---|
 //! | `manifest.json` | [`Manifest`]: what the model is, where it comes from, the sha256 and size of every other file |
-//! | `model.float32.onnx`, `model.int8.onnx` | the model; the second only where it was accepted |
+//! | `model.float32.onnx` | the model |
+//! | `model.int8.onnx`, ... | other forms of it ([`Precision::file`]): int8 where it was tried, the others where they are served; `model.int8.tract.onnx` where an engine serves another file of the same precision |
 //! | `tokenizer.json`, `preprocessing.json` | raw text to tensors |
 //! | `labels.json` | the labels in the order of the logits |
 //! | `reference.json` | [`Reference`]: what the inputs and answers looked like at training time |
@@ -18,6 +19,7 @@ mod error;
 mod golden;
 mod manifest;
 mod reference;
+mod search;
 mod writer;
 
 pub use bundle::Bundle;
@@ -25,6 +27,7 @@ pub use error::ArtifactError;
 pub use golden::{Golden, GoldenExample, GoldenLogits};
 pub use manifest::{FileRecord, Manifest, ParityCheck, Precision, SCHEMA_VERSION, Serving, TargetScale};
 pub use reference::{Projection, Reference, features};
+pub use search::{Candidate, EngineSearch, Sensitivity};
 pub use writer::Writer;
 
 /// Names of the files in an artifact.
@@ -33,8 +36,14 @@ pub mod files {
     pub const MANIFEST: &str = "manifest.json";
     /// The model in float32.
     pub const MODEL_FLOAT32: &str = "model.float32.onnx";
-    /// The model in int8, if it was accepted.
+    /// The model in int8 with a scale per row, if it was tried.
     pub const MODEL_INT8: &str = "model.int8.onnx";
+    /// The model in int8 with fixed scales, if it is served.
+    pub const MODEL_INT8_STATIC: &str = "model.int8-static.onnx";
+    /// The model with weights in float16, if it is served.
+    pub const MODEL_FLOAT16: &str = "model.float16.onnx";
+    /// The model with weights in 4 bits, if it is served.
+    pub const MODEL_INT4: &str = "model.int4.onnx";
     /// The tokenizer, in the format of the `tokenizers` library.
     pub const TOKENIZER: &str = "tokenizer.json";
     /// Settings of the preprocessing.

@@ -2,6 +2,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{EngineSearch, files};
+
 /// The version of the artifact's layout that this code writes, and the newest that it reads.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -43,6 +45,9 @@ pub struct Manifest {
     pub metrics: BTreeMap<String, f64>,
     /// Which file is served, by which engine, and why.
     pub serving: Serving,
+    /// How that was found out, engine by engine; the first is the engine that serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<EngineSearch>,
     /// What was compared before the artifact was written.
     #[serde(default)]
     pub parity: Vec<ParityCheck>,
@@ -85,6 +90,9 @@ pub struct Serving {
     pub file: String,
     /// The precision of that file.
     pub precision: Precision,
+    /// The weights whose layers are in float32 all the same, since the precision hurts them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub float_layers: Vec<String>,
     /// The engine that was measured to serve it: `onnxruntime` or `tract`.
     pub engine: String,
     /// Why this file and this engine, as one sentence.
@@ -99,6 +107,13 @@ pub enum Precision {
     Float32,
     /// Matrix products in int8 with a scale per row.
     Int8,
+    /// Matrix products and convolutions in int8 with fixed scales.
+    #[serde(rename = "int8-static")]
+    Int8Static,
+    /// Weights in float16, everything else in float32.
+    Float16,
+    /// Weights in 4 bits, activations in int8; ONNX Runtime only.
+    Int4,
 }
 
 impl Precision {
@@ -107,6 +122,20 @@ impl Precision {
         match self {
             Self::Float32 => "float32",
             Self::Int8 => "int8",
+            Self::Int8Static => "int8-static",
+            Self::Float16 => "float16",
+            Self::Int4 => "int4",
+        }
+    }
+
+    /// The file of this precision in an artifact.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Float32 => files::MODEL_FLOAT32,
+            Self::Int8 => files::MODEL_INT8,
+            Self::Int8Static => files::MODEL_INT8_STATIC,
+            Self::Float16 => files::MODEL_FLOAT16,
+            Self::Int4 => files::MODEL_INT4,
         }
     }
 }

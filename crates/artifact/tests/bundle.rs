@@ -27,9 +27,11 @@ fn manifest() -> Manifest {
         serving: Serving {
             file: files::MODEL_FLOAT32.into(),
             precision: Precision::Float32,
+            float_layers: Vec::new(),
             engine: "tract".into(),
             reason: "int8 was not faster".into(),
         },
+        searches: Vec::new(),
         parity: vec![ParityCheck {
             expected: "trained".into(),
             actual: "float32 in tract".into(),

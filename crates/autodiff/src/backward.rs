@@ -1,8 +1,9 @@
 use crate::plan::Step;
-use crate::{Activations, AutodiffError, Gradients, Mode, Program};
+use crate::threads::beside_kernels;
+use crate::{Activations, AutodiffError, Gradient, Gradients, Mode, Program};
 use candle_core::{DType, Tensor};
 use refit_graph::ValueId;
-use refit_ops::{Backward, kernels::accumulate};
+use refit_ops::{Backward, OpError, RowGradient, Site, kernels::accumulate};
 use std::collections::{BTreeMap, HashMap};
 
 impl Program {
@@ -12,6 +13,14 @@ impl Program {
     /// # Errors
     /// When a gradient does not fit its output, or an operator refuses; the error names the node.
     pub fn backward(
+        &self,
+        activations: Activations,
+        output_gradients: HashMap<String, Tensor>,
+    ) -> Result<Gradients, AutodiffError> {
+        beside_kernels(&self.device, || self.run_backwards(activations, output_gradients))
+    }
+
+    fn run_backwards(
         &self,
         mut activations: Activations,
         output_gradients: HashMap<String, Tensor>,
@@ -44,14 +53,10 @@ impl Program {
                     .map(|id| id.and_then(|id| pending.by_value.remove(&id)))
                     .collect();
                 if !step.wanted.is_empty() && gradients.iter().any(Option::is_some) {
-                    let made = self.reverse(step, &activations, &gradients)?;
-                    // Freed first, so that a gradient which was handed on can be added to in place.
-                    drop(gradients);
-                    for ((input, gradient), wanted) in step.node.inputs.iter().zip(made).zip(&step.wanted) {
-                        if let (Some(id), Some(gradient), true) = (input, gradient, wanted) {
-                            pending.add(*id, gradient)?;
-                        }
+                    for index in &step.again {
+                        self.make_again(&self.steps[*index], &mut activations)?;
                     }
+                    self.reverse(step, &activations, gradients, &mut pending)?;
                 }
                 // Nothing above this node reads its outputs any more.
                 for output in step.node.outputs.iter().flatten() {
@@ -62,13 +67,39 @@ impl Program {
         self.collect(pending)
     }
 
-    /// The reverse rule of one node, with the forward values that it reads.
+    /// Adds what one node hands on to the gradients of its inputs.
     fn reverse(
         &self,
         step: &Step,
         activations: &Activations,
+        gradients: Vec<Option<Tensor>>,
+        pending: &mut Pending,
+    ) -> Result<(), AutodiffError> {
+        if step.by_rows {
+            let rule = |site: &Site, back: &Backward| step.operator.row_vjp(site, back);
+            let made = self.by_rule(step, activations, &gradients, rule)?;
+            return step.node.input(0).map_or(Ok(()), |table| pending.add_rows(table, made));
+        }
+        let rule = |site: &Site, back: &Backward| step.operator.vjp(site, back);
+        let made = self.by_rule(step, activations, &gradients, rule)?;
+        // Freed first, so that a gradient which was handed on can be added to in place.
+        drop(gradients);
+        for ((input, gradient), wanted) in step.node.inputs.iter().zip(made).zip(&step.wanted) {
+            if let (Some(id), Some(gradient), true) = (input, gradient, wanted) {
+                pending.add(*id, gradient)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A reverse rule of one node, with the forward values that it reads.
+    fn by_rule<T>(
+        &self,
+        step: &Step,
+        activations: &Activations,
         gradients: &[Option<Tensor>],
-    ) -> Result<Vec<Option<Tensor>>, AutodiffError> {
+        rule: impl FnOnce(&Site, &Backward) -> Result<T, OpError>,
+    ) -> Result<T, AutodiffError> {
         let pick = |ids: &[Option<ValueId>], read: &[usize]| -> Vec<Option<Tensor>> {
             ids.iter()
                 .enumerate()
@@ -90,14 +121,17 @@ impl Program {
             wanted: &step.wanted,
         };
         let site = self.site(step, activations.mode, &self.device);
-        Ok(step.operator.vjp(&site, &back).map_err(|error| error.at(self.place(step)))?)
+        Ok(rule(&site, &back).map_err(|error| error.at(self.place(step)))?)
     }
 
     fn collect(&self, mut pending: Pending) -> Result<Gradients, AutodiffError> {
         let mut gradients = Gradients::default();
         for parameter in &self.parameters {
-            if let Some(gradient) = pending.by_value.remove(&parameter.id) {
-                gradients.by_value.insert(parameter.id, gradient.contiguous()?);
+            let whole = pending.by_value.remove(&parameter.id);
+            let whole = whole.map(|gradient| gradient.contiguous()).transpose()?.map(Gradient::Whole);
+            let rows = pending.rows.remove(&parameter.id).map(Gradient::Rows);
+            if let Some(gradient) = whole.or(rows) {
+                gradients.by_value.insert(parameter.id, gradient);
             }
         }
         Ok(gradients)
@@ -116,6 +150,8 @@ impl Program {
 #[derive(Default)]
 struct Pending {
     by_value: BTreeMap<ValueId, Tensor>,
+    /// Of parameters of which only rows are read.
+    rows: BTreeMap<ValueId, RowGradient>,
     /// Tensors of the caller: never written to.
     foreign: Vec<Tensor>,
 }
@@ -138,6 +174,15 @@ impl Pending {
             accumulate::add(&sum, &gradient)?
         };
         self.by_value.insert(id, sum);
+        Ok(())
+    }
+
+    fn add_rows(&mut self, id: ValueId, gradient: RowGradient) -> Result<(), AutodiffError> {
+        let sum = match self.rows.remove(&id) {
+            Some(sum) => sum.add(&gradient)?,
+            None => gradient,
+        };
+        self.rows.insert(id, sum);
         Ok(())
     }
 

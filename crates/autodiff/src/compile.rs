@@ -57,7 +57,9 @@ impl Program {
                     operator,
                     types: node.outputs.iter().map(|id| graph.fact((*id)?).dtype).collect(),
                     wanted: Vec::new(),
+                    by_rows: false,
                     reads: Reads::default(),
+                    again: Vec::new(),
                     dead_after_evaluation: Vec::new(),
                     dead_after_training: Vec::new(),
                 }),
@@ -89,6 +91,9 @@ impl Program {
             }
         }
         plan::mark_live(graph, &mut steps, &mut live)?;
+        if device.is_cpu() {
+            plan::mark_rows(&mut steps, parameters.iter().map(|parameter| parameter.id));
+        }
         for id in output_ids.iter().chain(graph.inputs()) {
             kept[id.index()] = true;
         }

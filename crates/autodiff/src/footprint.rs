@@ -126,8 +126,21 @@ impl Footprint<'_> {
             for step in program.steps[range].iter().rev() {
                 let reached = step.node.outputs.iter().flatten().any(|id| run.gradients[id.index()]);
                 if reached && !step.wanted.is_empty() {
+                    for again in &step.again {
+                        program.steps[*again]
+                            .node
+                            .outputs
+                            .iter()
+                            .flatten()
+                            .for_each(|id| run.hold(id.index()));
+                    }
+                    let picked = step.node.output(0).filter(|_| step.by_rows);
+                    if let Some(picked) = picked {
+                        // At most as many rows as were picked.
+                        run.grow(run.sizes[picked.index()]);
+                    }
                     for (input, wanted) in step.node.inputs.iter().zip(&step.wanted) {
-                        if let (Some(id), true) = (input, wanted) {
+                        if let (Some(id), true) = (input, *wanted && picked.is_none()) {
                             run.add_gradient(id.index());
                         }
                     }

@@ -1,4 +1,5 @@
 use crate::plan::Step;
+use crate::threads::beside_kernels;
 use crate::{AutodiffError, Program};
 use candle_core::{DType, Device, Tensor};
 use refit_graph::ValueId;
@@ -52,6 +53,14 @@ impl Program {
     /// # Errors
     /// When an input is absent or unknown, or an operator refuses; the error names the node.
     pub fn forward(
+        &self,
+        inputs: &HashMap<String, Tensor>,
+        mode: Mode,
+    ) -> Result<Activations, AutodiffError> {
+        beside_kernels(&self.device, || self.run_forwards(inputs, mode))
+    }
+
+    fn run_forwards(
         &self,
         inputs: &HashMap<String, Tensor>,
         mode: Mode,

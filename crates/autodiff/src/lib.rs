@@ -18,9 +18,11 @@ mod gradients;
 mod parameters;
 mod plan;
 mod segments;
+mod threads;
 
 pub use compile::{Parameter, Program};
 pub use error::AutodiffError;
 pub use footprint::{Footprint, Probe};
 pub use forward::{Activations, Mode};
-pub use gradients::Gradients;
+pub use gradients::{Gradient, Gradients};
+pub use threads::beside_kernels;

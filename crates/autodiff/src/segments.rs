@@ -66,23 +66,27 @@ impl Program {
         activations: &mut Activations,
     ) -> Result<(), AutodiffError> {
         let Some(segments) = &self.segments else { return Ok(()) };
-        let mode = activations.mode;
         for step in &self.steps[range] {
-            let values = &mut activations.values;
-            if step.node.outputs.iter().flatten().any(|id| values[id.index()].is_none()) {
-                let outputs = self.run(step, values, mode).map_err(|error| error.at(self.place(step)))?;
-                for (id, output) in step.node.outputs.iter().zip(outputs) {
-                    if let Some(id) = id
-                        && values[id.index()].is_none()
-                    {
-                        values[id.index()] = Some(output);
-                    }
-                }
+            self.make_again(step, activations)?;
+            for id in step.dead_after_training.iter().filter(|id| !segments.border[id.index()]) {
+                activations.values[id.index()] = None;
             }
-            for id in &step.dead_after_training {
-                if !segments.border[id.index()] {
-                    values[id.index()] = None;
-                }
+        }
+        Ok(())
+    }
+
+    /// Runs a step again, where something that it makes is gone.
+    pub(crate) fn make_again(&self, step: &Step, activations: &mut Activations) -> Result<(), AutodiffError> {
+        let values = &mut activations.values;
+        if step.node.outputs.iter().flatten().all(|id| values[id.index()].is_some()) {
+            return Ok(());
+        }
+        let outputs = self.run(step, values, activations.mode).map_err(|error| error.at(self.place(step)))?;
+        for (id, output) in step.node.outputs.iter().zip(outputs) {
+            if let Some(id) = id
+                && values[id.index()].is_none()
+            {
+                values[id.index()] = Some(output);
             }
         }
         Ok(())

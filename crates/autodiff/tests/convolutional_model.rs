@@ -164,7 +164,7 @@ fn check_step(program: &mut Program, reference: &Value, expected: &Value) {
     assert_eq!(program.missing_gradients(&gradients), Vec::<String>::new());
     assert_eq!(program.parameters().len(), expected["gradients"].as_object().expect("a table").len());
     for parameter in program.parameters() {
-        let ours = gradients.get(parameter.id).expect("none is missing");
+        let ours = gradients.get(parameter.id).expect("none is missing").values();
         let ours: Vec<f32> = ours.flatten_all().and_then(|t| t.to_vec1()).expect("float32");
         let theirs = floats(&expected["gradients"][&parameter.name]);
         assert_eq!(ours.len(), theirs.len(), "{}", parameter.name);

@@ -4,8 +4,8 @@
 mod bert;
 
 use candle_core::{Device, Tensor};
-use refit_autodiff::{AutodiffError, Gradients, Mode, Program};
-use refit_graph::{Model, OpName, Patch};
+use refit_autodiff::{AutodiffError, Gradient, Gradients, Mode, Program};
+use refit_graph::{DType, Fact, Graph, HostTensor, Model, OpName, Patch};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -96,7 +96,8 @@ fn loss_and_gradients_equal_pytorch() {
     assert_eq!(program.missing_gradients(&gradients), Vec::<String>::new());
     assert_eq!(program.parameters().len(), reference.0["gradients"].as_object().expect("a table").len());
     for parameter in program.parameters() {
-        let ours = values(gradients.get(parameter.id).expect("none is missing"));
+        let ours = gradients.get(parameter.id).expect("none is missing").to_tensor().expect("float32");
+        let ours = values(&ours);
         let theirs = reference.floats("gradients", &parameter.name);
         for (index, (a, b)) in ours.iter().zip(&theirs).enumerate() {
             assert!((a - b).abs() < TOLERANCE, "{}[{index}]: {a}, PyTorch's {b}", parameter.name);
@@ -121,6 +122,29 @@ fn evaluating_and_training_give_the_same_logits() {
 }
 
 #[test]
+fn a_table_has_the_gradient_of_the_rows_that_were_read() {
+    let reference = Reference::load();
+    let program =
+        Program::compile(&with_loss(reference.model()), &["loss"], &Device::Cpu).expect("a program");
+    let (_, gradients) = step(&program, &reference, 1);
+    let of_words = program.parameters().iter().find(|p| p.name.ends_with("word_embeddings.weight"));
+    let table = of_words.expect("a table of words");
+    let Some(Gradient::Rows(rows)) = gradients.get(table.id) else { panic!("the gradient is a whole table") };
+    let mut read: Vec<usize> = reference.integers("input_ids").iter().map(|id| *id as usize).collect();
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(rows.rows(), read);
+    assert!(read.len() < table.shape[0]);
+    let mut twice = Gradients::default();
+    twice.add(gradients).expect("the first part");
+    let (_, again) = step(&program, &reference, 1);
+    let once = again.get(table.id).expect("a gradient").to_tensor().expect("a table");
+    twice.add(again).expect("the second part");
+    let twice = twice.get(table.id).expect("a gradient").to_tensor().expect("a table");
+    assert_eq!(values(&twice), values(&(once * 2.0).expect("twice as much")));
+}
+
+#[test]
 fn two_runs_are_equal_bit_for_bit() {
     let reference = Reference::load();
     let model = with_loss(reference.model());
@@ -128,7 +152,7 @@ fn two_runs_are_equal_bit_for_bit() {
         let program = Program::compile(&model, &["loss"], &Device::Cpu).expect("a program");
         let (loss, gradients) = step(&program, &reference, 3);
         let bits = |tensor: &Tensor| values(tensor).into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        (loss.to_bits(), gradients.iter().map(|(_, g)| bits(g)).collect::<Vec<_>>())
+        (loss.to_bits(), gradients.iter().map(|(_, g)| bits(g.values())).collect::<Vec<_>>())
     };
     assert_eq!(run(), run());
 }
@@ -150,7 +174,8 @@ fn frozen_parameters_cost_nothing() {
     let (_, gradients) = step(&head, &reference, 1);
     assert_eq!(gradients.len(), 2);
     for (id, gradient) in gradients.iter() {
-        assert_eq!(values(gradient), values(full_gradients.get(id).expect("the same parameter")));
+        let of_all = full_gradients.get(id).expect("the same parameter");
+        assert_eq!(values(gradient.values()), values(of_all.values()));
     }
     let kept = |program: &Program| {
         let mut inputs = reference.inputs();
@@ -236,7 +261,7 @@ fn activations_that_are_computed_again_give_the_same_bits_in_less_memory() {
         let kept = activations.kept_bytes();
         drop(activations);
         let (loss, gradients) = step(program, &reference, 5);
-        (kept, loss.to_bits(), gradients.iter().map(|(_, g)| bits(g)).collect::<Vec<_>>())
+        (kept, loss.to_bits(), gradients.iter().map(|(_, g)| bits(g.values())).collect::<Vec<_>>())
     };
     let (all, loss, gradients) = run(&program);
     assert!(program.recompute_activations() > 3, "a border after every layer at least");
@@ -246,4 +271,43 @@ fn activations_that_are_computed_again_give_the_same_bits_in_less_memory() {
     let parameters: usize =
         program.parameters().iter().map(|parameter| 4 * parameter.shape.iter().product::<usize>()).sum();
     assert!(some - parameters < (all - parameters) * 3 / 4, "{some} bytes are kept, {all} without");
+}
+
+#[test]
+fn what_is_cheap_is_made_again_and_not_kept() {
+    let mut graph = Graph::new("two products");
+    let x = graph.add_input("x", Fact::new(DType::F32, ["batch"]));
+    let mut patch = Patch::new(&graph);
+    let weight = |patch: &mut Patch, name: &str, shape: [usize; 2]| {
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|i| (i as f32).sin()).collect();
+        patch.initializer(name, HostTensor::from_f32(&shape, &values), true)
+    };
+    let (first, second) = (weight(&mut patch, "first", [3, 5]), weight(&mut patch, "second", [5, 4]));
+    let hidden = patch.node(OpName::standard("MatMul"), "hidden", &[x, first], []);
+    let bent = patch.node(OpName::refit("Gelu"), "bent", &[hidden], []);
+    let y = patch.node(OpName::standard("MatMul"), "y", &[bent, second], []);
+    patch.set_outputs(vec![y]);
+    patch.apply(&mut graph).expect("a fresh graph takes its patch");
+    let model = Model::new(graph, 17);
+    let program = Program::compile(&model, &["y"], &Device::Cpu).expect("a program");
+
+    let x: Vec<f32> = (0..6).map(|i| (i as f32).cos()).collect();
+    let inputs =
+        HashMap::from([("x".to_owned(), Tensor::from_vec(x, (2, 3), &Device::Cpu).expect("a matrix"))]);
+    let activations = program.forward(&inputs, Mode::Train { seed: 1 }).expect("a forward pass");
+    // Inputs, weights, `hidden`, of which the reverse rule of `bent` is made, and `y`; `bent` itself is gone.
+    assert_eq!(activations.kept_bytes(), 4 * (2 * 3 + 3 * 5 + 5 * 4 + 2 * 5 + 2 * 4));
+    let ones = Tensor::ones((2, 4), candle_core::DType::F32, &Device::Cpu).expect("ones");
+    let gradients =
+        program.backward(activations, HashMap::from([("y".to_owned(), ones)])).expect("a reverse pass");
+    // The gradient of `second` by ones holds in each of its rows the sum of a column of `bent`.
+    let bent = Program::compile(&model, &["bent"], &Device::Cpu).expect("a program");
+    let bent = bent.forward(&inputs, Mode::Eval).expect("a forward pass");
+    let sums = values(&bent.output("bent").expect("an output").sum(0).expect("sums"));
+    let second =
+        program.parameters().iter().find(|parameter| parameter.name == "second").expect("a parameter");
+    let gradient = values(gradients.get(second.id).expect("a gradient").values());
+    for (row, sum) in gradient.chunks(4).zip(sums) {
+        assert!(row.iter().all(|g| (g - sum).abs() < 1e-6), "{row:?} {sum}");
+    }
 }

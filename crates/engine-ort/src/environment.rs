@@ -3,6 +3,8 @@ use std::{
     sync::Mutex,
 };
 
+use refit_engine::Device;
+
 use crate::{OnnxRuntime, library::version_of};
 
 /// The one ONNX Runtime of this process. It is never let go: ONNX Runtime cannot be started a second time.
@@ -28,7 +30,12 @@ pub(crate) fn load(path: &Path) -> Result<OnnxRuntime, String> {
         .build()
         .map_err(|error| format!("{} does not start: {error}", library.display()))?;
     let version = version_of(&library).unwrap_or_else(|| "unknown".to_owned());
-    let runtime = OnnxRuntime { environment, version, library };
+    let runtime = OnnxRuntime { environment, version, library, device: Device::Cpu };
     *loaded = Some(runtime.clone());
     Ok(runtime)
+}
+
+/// The one that is loaded.
+pub(crate) fn loaded() -> Option<OnnxRuntime> {
+    LOADED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
 }

@@ -1,6 +1,8 @@
 //! ONNX Runtime behind the engine contract. Its library is loaded at run time, if there is one, so that refit builds
-//! and runs without it: [`find_library`] looks where it may be, [`install`] fetches it.
+//! and runs without it: [`find_library`] looks where it may be, [`install`] fetches it. Of the two builds the one for
+//! NVIDIA GPUs ([`Build::Cuda`]) can compute on the processor too; [`OnnxRuntime::on_cuda`] moves it to the GPU.
 
+mod cuda;
 mod environment;
 mod install;
 mod library;
@@ -10,10 +12,11 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use refit_engine::{Engine, EngineError, ModelSource, Session, SessionOptions, without_panic};
+use refit_engine::{Device, Engine, EngineError, ModelSource, Session, SessionOptions, without_panic};
 
-pub use install::{InstallError, install};
-pub use library::{DEFAULT_VERSION, Library, Origin, find_library, library_folder};
+pub use cuda::NoCuda;
+pub use install::{InstallError, install, install_build};
+pub use library::{Build, DEFAULT_VERSION, Library, Origin, find_library, find_library_of, library_folder};
 
 /// The engine's name in manifests, metrics and configuration.
 pub const NAME: &str = "onnxruntime";
@@ -24,6 +27,7 @@ pub struct OnnxRuntime {
     environment: ort::environment::Environment,
     version: String,
     library: PathBuf,
+    device: Device,
 }
 
 impl OnnxRuntime {
@@ -33,6 +37,11 @@ impl OnnxRuntime {
         let loaded = without_panic(|| environment::load(path));
         let unavailable = |reason| EngineError::Unavailable { engine: NAME, reason };
         loaded.map_err(unavailable)?.map_err(unavailable)
+    }
+
+    /// The ONNX Runtime that this process has loaded, if it has.
+    pub fn loaded() -> Option<Self> {
+        environment::loaded()
     }
 
     /// ONNX Runtime's environment, for what this crate does not offer. There is one a process.
@@ -55,11 +64,15 @@ impl Engine for OnnxRuntime {
         &self.version
     }
 
+    fn device(&self) -> Device {
+        self.device
+    }
+
     fn load(
         &self,
         model: ModelSource<'_>,
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(session::OrtSession::load(&self.environment, model, options)?))
+        Ok(Box::new(session::OrtSession::load(self, model, options)?))
     }
 }

@@ -19,6 +19,10 @@ pub(crate) struct SharedWeights {
 /// folds those only when they are in the model itself.
 const MIN_BYTES: usize = 64 << 10;
 
+/// Most axes of a weight that is lent: the engine's convolutions of integers cannot share how they pack theirs, and fail
+/// to load with lent ones.
+const MOST_AXES: usize = 2;
+
 /// `TensorProto.DataType` of the ONNX standard.
 const FLOAT: i32 = 1;
 const UINT8: i32 = 2;
@@ -60,6 +64,9 @@ fn decode(bytes: bytes::Bytes) -> Option<ModelProto> {
 
 fn shared_value(tensor: &TensorProto) -> Option<DynValue> {
     let raw = tensor.raw_data.as_deref().filter(|raw| raw.len() >= MIN_BYTES)?;
+    if tensor.dims.len() > MOST_AXES {
+        return None;
+    }
     let shape: Vec<usize> =
         tensor.dims.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?;
     let elements = shape.iter().try_fold(1usize, |product, &axis| product.checked_mul(axis))?;

@@ -9,8 +9,8 @@ mod suite;
 use std::{env, fs, path::PathBuf};
 
 use prost::Message;
-use refit_engine::{Engine, EngineError, SessionOptions, Tensor};
-use refit_engine_ort::{OnnxRuntime, find_library};
+use refit_engine::{Device, Engine, EngineError, SessionOptions, Tensor};
+use refit_engine_ort::{NoCuda, OnnxRuntime, find_library};
 use refit_graph::onnx::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorTypeProto, TypeProto,
     ValueInfoProto,
@@ -62,6 +62,7 @@ fn onnxruntime_does_what_an_engine_must_do() {
     assert!(engine.version().starts_with("1."), "{}", engine.version());
     suite::run(&engine);
     sessions_share_large_weights(&engine);
+    a_gpu_computes_or_the_reason_is_said(&engine);
 
     let again = OnnxRuntime::from_library(&path).unwrap();
     assert_eq!(again.library(), engine.library());
@@ -127,4 +128,32 @@ fn sessions_share_large_weights(engine: &OnnxRuntime) {
     let [mut second, third] = others;
     drop(third);
     assert_eq!(second.run(&[("x", &x)]).unwrap()[0].1.as_f32(), Some(&expected[..]));
+}
+
+/// What a library without CUDA, or a machine without a GPU, is answered with; where there are both, the same answers.
+fn a_gpu_computes_or_the_reason_is_said(engine: &OnnxRuntime) {
+    assert_eq!(engine.device(), Device::Cpu);
+    let library = engine.library().display().to_string();
+    match engine.on_cuda() {
+        Ok(on_gpu) => {
+            assert_eq!(on_gpu.device(), Device::Cuda);
+            suite::run(&on_gpu);
+            sessions_share_large_weights(&on_gpu);
+            let session = on_gpu.load(large_model().as_slice().into(), &SessionOptions::default()).unwrap();
+            assert!(session.model().wide_session(2).unwrap().is_none());
+        }
+        Err(reason @ NoCuda::NotBuilt { .. }) => assert_eq!(
+            reason.to_string(),
+            format!(
+                "{library} is built without CUDA: run `refit engine install onnxruntime --device cuda`, or let \
+                 `serve.onnxruntime` name the library of the wheel onnxruntime-gpu"
+            )
+        ),
+        Err(reason @ NoCuda::NoGpu { .. }) => {
+            let sentence = reason.to_string();
+            eprintln!("{sentence}");
+            let start = format!("{library} is built with CUDA and finds no GPU to use (");
+            assert!(sentence.starts_with(&start) && sentence.lines().count() == 1, "{sentence}");
+        }
+    }
 }

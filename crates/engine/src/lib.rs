@@ -3,6 +3,7 @@
 //! A session belongs to one thread at a time. Sessions made by [`Session::fork`] share one copy of the weights, so
 //! a pool of single-threaded sessions costs little more memory than one.
 
+mod device;
 mod error;
 mod guard;
 mod port;
@@ -10,6 +11,7 @@ mod tensor;
 
 use std::{path::Path, sync::Arc};
 
+pub use device::Device;
 pub use error::EngineError;
 pub use guard::without_panic;
 pub use port::{Port, arrange};
@@ -22,6 +24,11 @@ pub trait Engine: Send + Sync {
 
     /// The engine's own version, such as `1.31.1`.
     fn version(&self) -> &str;
+
+    /// What its sessions compute on.
+    fn device(&self) -> Device {
+        Device::Cpu
+    }
 
     /// Loads a model and prepares it to run.
     fn load(&self, model: ModelSource<'_>, options: &SessionOptions)
@@ -55,6 +62,17 @@ pub trait Session: Send {
 pub trait Model: Send + Sync {
     /// Another session for another thread.
     fn session(&self) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Whether the rows of a batch come out as they would alone. Kernels that change with the shape do not promise it.
+    fn rows_are_independent(&self) -> bool {
+        false
+    }
+
+    /// A session whose runs are spread over so many threads of its own, for a text that has the machine to itself.
+    /// `None` where the engine computes on the calling thread whatever it is asked for.
+    fn wide_session(&self, _threads: usize) -> Result<Option<Box<dyn Session>>, EngineError> {
+        Ok(None)
+    }
 }
 
 /// Where a model comes from. A file is preferred: engines find external data beside it and need not hold the bytes.

@@ -233,7 +233,8 @@ fn compare_gradients(family: &str, program: &Program, gradients: &Gradients) {
     for parameter in program.parameters() {
         let bytes = wanted.tensor(&parameter.name).unwrap().data().chunks_exact(4);
         let wanted: Vec<f32> = bytes.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
-        let found: Vec<f32> = gradients.get(parameter.id).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let found = gradients.get(parameter.id).unwrap().to_tensor().unwrap();
+        let found: Vec<f32> = found.flatten_all().unwrap().to_vec1().unwrap();
         let largest = wanted.iter().fold(1f32, |largest, value| largest.max(value.abs()));
         close(&found, &wanted, 1e-5 * largest, &format!("{family} {}", parameter.name));
     }
@@ -317,7 +318,7 @@ fn step(program: &mut Program, inputs: &Tensors) -> (f32, f32) {
     assert_eq!(program.missing_gradients(&gradients), Vec::<String>::new());
     let steps: Vec<(_, Vec<f32>)> = gradients
         .iter()
-        .map(|(id, gradient)| (id, gradient.flatten_all().unwrap().to_vec1().unwrap()))
+        .map(|(id, gradient)| (id, gradient.to_tensor().unwrap().flatten_all().unwrap().to_vec1().unwrap()))
         .collect();
     for (id, gradient) in steps {
         let descend = |values: &mut [f32]| {

@@ -11,7 +11,8 @@ thread_local! {
 }
 
 /// How often operators on this thread have asked for elements on the host, wherever they lay. An operator
-/// for which it grows computes there, on CUDA too: this is how `docs/operators.md` knows.
+/// for which it grows where there are no kernels ([`crate::kernels::slices::without_kernels`]) computes on the
+/// host, on CUDA too: this is how `docs/operators.md` knows.
 pub fn host_reads() -> usize {
     READS.get()
 }
@@ -25,6 +26,12 @@ pub(crate) fn floats(tensor: &Tensor) -> Result<Tensor, OpError> {
 /// The elements as float64, in order.
 pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f64>, OpError> {
     READS.set(READS.get() + 1);
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+/// The elements of an input that the operator has on the host everywhere
+/// ([`crate::Operator::host_inputs`]), as float64 in order.
+pub(crate) fn constants(tensor: &Tensor) -> Result<Vec<f64>, OpError> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 

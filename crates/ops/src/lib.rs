@@ -3,11 +3,13 @@
 //!
 //! [`find`] gives the unit for a node, [`infer_facts`] the shapes of a whole graph, [`evaluate`] the
 //! value of one node on the host. On the CPU the operators that training lives on run on kernels of our
-//! own ([`kernels`]); everywhere else they are composed of candle's operations.
+//! own ([`kernels`]); everywhere else they are composed of candle's operations (in the operator's file, or in
+//! `device` where a kernel is large).
 //!
 //! This crate knows no order of execution: that is autodiff's.
 
 mod convert;
+mod device;
 mod error;
 mod evaluate;
 mod host;
@@ -17,6 +19,7 @@ mod operator;
 pub mod operators;
 mod picks;
 mod problem;
+mod row_gradient;
 mod shapes;
 mod windows;
 
@@ -27,6 +30,7 @@ pub use host::host_reads;
 pub use infer::{infer_facts, opset_of, unsupported};
 pub use operator::{Backward, Element, Known, Operator, Reads, Site};
 pub use problem::Problem;
+pub use row_gradient::RowGradient;
 
 use refit_graph::OpName;
 use std::{collections::HashMap, sync::OnceLock};

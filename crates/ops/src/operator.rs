@@ -1,4 +1,4 @@
-use crate::{OpError, Problem};
+use crate::{OpError, Problem, RowGradient};
 use candle_core::{Device, Tensor};
 use refit_graph::{DType, Dim, Fact, HostTensor, Node, OpName};
 
@@ -33,6 +33,12 @@ pub trait Operator: Sync {
         None
     }
 
+    /// Whether making the outputs again costs next to nothing beside the products that read them. Then they are not kept
+    /// for those products' reverse rules where the inputs are kept anyway.
+    fn is_cheap(&self) -> bool {
+        false
+    }
+
     /// Whether a gradient can reach input `index` at all. Indices, shapes and conditions say no.
     fn differentiable(&self, _index: usize) -> bool {
         true
@@ -50,6 +56,19 @@ pub trait Operator: Sync {
     /// When the operator has no reverse rule, or a tensor operation fails.
     fn vjp(&self, _site: &Site, _back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         Err(OpError::NotDifferentiable { op: self.name(), why: "it has none".to_owned() })
+    }
+
+    /// Whether the node picks rows of input 0, an embedding table, so that [`Operator::row_vjp`] can say which.
+    fn picks_rows(&self, _site: &Site) -> bool {
+        false
+    }
+
+    /// The gradient of input 0 as that of the rows that were picked, on the CPU.
+    ///
+    /// # Errors
+    /// When the operator picks no rows, or an index is out of range.
+    fn row_vjp(&self, _site: &Site, _back: &Backward) -> Result<RowGradient, OpError> {
+        Err(OpError::NotDifferentiable { op: self.name(), why: "it picks no rows".to_owned() })
     }
 
     /// Small problems for the test sweeps (gradients, shape rule).

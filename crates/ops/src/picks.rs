@@ -1,6 +1,7 @@
 //! Operators whose output elements are copies of input elements: a position for each output element says
 //! which. Forward picks, the reverse rule adds up.
 
+use crate::device::table;
 use crate::kernels::{rows, slices};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
 use candle_core::{Tensor, WithDType};
@@ -99,13 +100,19 @@ pub(crate) fn put_back(gradient: &Tensor, sources: &[u32], shape: &[usize]) -> R
         sums.truncate(count);
         return Ok(Tensor::from_vec(sums, shape, gradient.device())?);
     }
-    let zeros = Tensor::zeros(count + 1, gradient.dtype(), gradient.device())?;
-    if sources.is_empty() {
-        return Ok(zeros.narrow(0, 0, count)?.reshape(shape)?);
+    if sources.is_empty() || count == 0 {
+        return Ok(Tensor::zeros(shape, gradient.dtype(), gradient.device())?);
     }
-    let places: Vec<u32> = sources.iter().map(|source| places(source) as u32).collect();
-    let sums = zeros.index_add(&Tensor::new(places, gradient.device())?, &gradient.flatten_all()?, 0)?;
-    Ok(sums.narrow(0, 0, count)?.reshape(shape)?)
+    if !table::is_spread(sources, count) {
+        // candle adds these up in a single thread of a GPU.
+        let zeros = Tensor::zeros(count + 1, gradient.dtype(), gradient.device())?;
+        let places: Vec<u32> = sources.iter().map(|source| places(source) as u32).collect();
+        let sums = zeros.index_add(&Tensor::new(places, gradient.device())?, &gradient.flatten_all()?, 0)?;
+        return Ok(sums.narrow(0, 0, count)?.reshape(shape)?);
+    }
+    let (readers, readings) = table::inverse(sources, count);
+    let read = gradient.flatten_all()?.index_select(&Tensor::new(readings, gradient.device())?, 0)?;
+    Ok(table::sum_rows(&read.reshape((1, readers, count))?)?.reshape(shape)?)
 }
 
 /// Distances between neighbours of a row-major tensor.

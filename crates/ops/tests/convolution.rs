@@ -51,6 +51,18 @@ fn cases() -> Vec<(&'static str, Sizes)> {
             let s = sizes(3, [32, 24], 1, [16, 16], 3);
             Sizes { pads: [0; 3], input: [1, 16, 10], output: [1, 14, 8], ..s }
         }),
+        ("side by side", sizes(32, [12, 19], 1, [4, 5], 3)),
+        ("side by side, strided, empty lanes", strided(sizes(13, [3, 9], 1, [9, 8], 5))),
+        ("side by side, two blocks and one", sizes(45, [6, 5], 1, [2, 2], 3)),
+        ("side by side, pointwise, strided", strided(sizes(16, [7, 8], 1, [5, 4], 1))),
+        ("side by side, dilated, without padding", {
+            let s = sizes(16, [5, 6], 1, [9, 7], 3);
+            Sizes { dilations: [1, 2, 3], pads: [0; 3], output: [1, 5, 1], ..s }
+        }),
+        ("side by side, padded beyond the kernel", {
+            let s = sizes(16, [5, 6], 1, [3, 4], 3);
+            Sizes { pads: [0, 3, 2], output: [1, 7, 6], ..s }
+        }),
         ("depthwise, small", sizes(5, [24, 24], 24, [8, 8], 3)),
         ("depthwise", sizes(4, [24, 24], 24, [17, 19], 3)),
         ("depthwise, strided", strided(sizes(4, [24, 48], 24, [17, 18], 5))),
@@ -75,7 +87,9 @@ fn element(x: &[f32], w: &[f32], s: &Sizes, [n, m, row, column]: [usize; 4]) -> 
     let mut sum = 0.0;
     for c in 0..s.group_inputs() {
         for (i, j) in (0..s.kernel[1]).flat_map(|i| (0..s.kernel[2]).map(move |j| (i, j))) {
-            let (y, z) = (row * s.strides[1] + i, column * s.strides[2] + j);
+            let at =
+                |axis: usize, place: usize, tap: usize| place * s.strides[axis] + tap * s.dilations[axis];
+            let (y, z) = (at(1, row, i), at(2, column, j));
             let (Some(y), Some(z)) = (y.checked_sub(s.pads[1]), z.checked_sub(s.pads[2])) else { continue };
             if y < s.input[1] && z < s.input[2] {
                 let channel = group * s.group_inputs() + c;

@@ -1,9 +1,13 @@
 //! Every operator's own test problems: the shape rule agrees with what is computed, the reverse rule with
-//! finite differences, and what the rule says it reads is enough for it.
+//! finite differences, what the rule says it reads is enough for it, and the way that an operator goes on a
+//! device without kernels gives the same.
 
 use candle_core::{DType, Device, Tensor};
 use refit_graph::{Fact, Graph, HostTensor, Model, Node, OpName, Patch, ValueId};
-use refit_ops::{Backward, NEWEST_OPSET, Operator, Problem, Site, evaluate, find, infer_facts, operators};
+use refit_ops::kernels::slices;
+use refit_ops::{
+    Backward, NEWEST_OPSET, OpError, Operator, Problem, Site, evaluate, find, infer_facts, operators,
+};
 
 /// Half the distance between the inner points of the five-point formula.
 const STEP: f32 = 4e-3;
@@ -47,9 +51,10 @@ fn reverse_rules_agree_with_finite_differences() {
             })
             .collect();
         for wanted in subsets(&wanted) {
-            let Some(gradients) = vjp(operator, &site, &inputs, &outputs, &weights, &wanted, &place) else {
+            let Some(gradients) = vjp(operator, &site, &inputs, &outputs, &weights, &wanted) else {
                 continue;
             };
+            let gradients = gradients.unwrap_or_else(|e| panic!("{place}: {e:?}"));
             for index in (0..inputs.len()).filter(|i| wanted[*i]) {
                 checked += 1;
                 let Some(gradient) = &gradients[index] else {
@@ -67,6 +72,130 @@ fn reverse_rules_agree_with_finite_differences() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(checked > 400, "only {checked} gradients were checked");
+}
+
+/// What candle's operations may differ by from the kernels, as a share of a result that is around 1 or larger.
+const DEVICE_TOLERANCE: f64 = 1e-4;
+/// The same in float16, whose rounding the steps of an operator may enlarge.
+const HALF_TOLERANCE: f64 = 3e-2;
+
+#[test]
+fn the_operations_of_a_device_give_what_the_kernels_give() {
+    let (mut compared, mut failures) = (0, Vec::new());
+    for (operator, problem) in with_elements() {
+        let inputs = tensors(&problem);
+        compared += compare_ways(operator, &problem, [&inputs, &inputs], DEVICE_TOLERANCE, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(compared > 1000, "only {compared} results were compared");
+}
+
+/// In training with mixed precision products and what lies between them see half as many bits: no two types
+/// meet, and a gradient has the type of its value. float16 stands for bfloat16, in which candle has no products
+/// on the CPU.
+#[test]
+fn the_operations_of_a_device_take_half_precision() {
+    let (mut compared, mut failures) = (0, Vec::new());
+    for (operator, problem) in with_elements() {
+        let inputs = tensors(&problem);
+        let halve = |tensor: &Tensor| match tensor.dtype() {
+            DType::F32 => tensor.to_dtype(DType::F16).expect("floats"),
+            _ => tensor.clone(),
+        };
+        let halves: Vec<Option<Tensor>> = inputs.iter().map(|input| input.as_ref().map(halve)).collect();
+        compared += compare_ways(operator, &problem, [&inputs, &halves], HALF_TOLERANCE, &mut failures);
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(compared > 1000, "only {compared} results were compared");
+}
+
+/// Problems whose inputs all have elements: candle cannot start a GPU's kernel for none.
+fn with_elements() -> impl Iterator<Item = (&'static dyn Operator, Problem)> {
+    problems().filter(|(_, problem)| problem.inputs.iter().flatten().all(|input| !input.is_empty()))
+}
+
+/// Adds to `failures` where the way of a device on the second inputs differs from the kernels on the first,
+/// forwards and backwards. Returns how many results were compared.
+fn compare_ways(
+    operator: &dyn Operator,
+    problem: &Problem,
+    [inputs, there]: [&[Option<Tensor>]; 2],
+    tolerance: f64,
+    failures: &mut Vec<String>,
+) -> usize {
+    let place = place(operator, problem);
+    let mut model = model(operator, problem);
+    infer_facts(&mut model).unwrap_or_else(|e| panic!("{place}: {e:?}"));
+    let node = node(&model);
+    let types: Vec<_> = node.outputs.iter().map(|id| model.graph.fact((*id)?).dtype).collect();
+    let site = Site { seed: problem.seed, types: &types, ..Site::new(&node, opset(problem)) };
+    let outputs = operator.forward(&site, inputs).unwrap_or_else(|e| panic!("{place}: {e:?}"));
+    let made = match slices::without_kernels(|| operator.forward(&site, there)) {
+        Ok(made) => made,
+        Err(error) => {
+            failures.push(format!("{place}: {error:?}"));
+            return 0;
+        }
+    };
+    let mut compared = outputs.len();
+    for (index, (expected, found)) in outputs.iter().zip(&made).enumerate() {
+        failures.extend(difference(&format!("{place}: output {index}"), expected, found, tolerance));
+    }
+    // Where there is no kernel, outputs that nobody asked for are sometimes made too.
+    let made = &made[..outputs.len().min(made.len())];
+    let (weights_here, weights_there) = (weights(&outputs), weights(made));
+    let is_float = |input: &Option<HostTensor>| input.as_ref().is_some_and(|t| t.dtype().is_float());
+    let wanted: Vec<bool> = (0..inputs.len())
+        .map(|index| is_float(&problem.inputs[index]) && operator.differentiable(index))
+        .collect();
+    for wanted in subsets(&wanted) {
+        let here = vjp(operator, &site, inputs, &outputs, &weights_here, &wanted);
+        let made = slices::without_kernels(|| vjp(operator, &site, there, made, &weights_there, &wanted));
+        let (here, made) = match (here.transpose(), made.transpose()) {
+            (Ok(Some(here)), Ok(Some(made))) => (here, made),
+            (Ok(None), Ok(None)) => continue,
+            other => {
+                failures.push(format!("{place}: {other:?}"));
+                continue;
+            }
+        };
+        for index in (0..inputs.len()).filter(|index| wanted[*index]) {
+            let what = format!("{place}: gradient {index}");
+            let (Some(expected), Some(found)) = (&here[index], &made[index]) else {
+                if here[index].is_some() != made[index].is_some() {
+                    failures.push(format!("{what} is there in one of two"));
+                }
+                continue;
+            };
+            compared += 1;
+            failures.extend(difference(&what, expected, found, tolerance));
+            let of_value = there[index].as_ref().map(Tensor::dtype);
+            if of_value != Some(found.dtype()) {
+                failures.push(format!("{what} is {:?}, its value {of_value:?}", found.dtype()));
+            }
+        }
+    }
+    compared
+}
+
+/// The first element in which two results differ.
+fn difference(what: &str, expected: &Tensor, found: &Tensor, tolerance: f64) -> Option<String> {
+    if expected.dims() != found.dims() || expected.dtype().is_float() != found.dtype().is_float() {
+        let of = |tensor: &Tensor| format!("{:?} of {:?}", tensor.dtype(), tensor.dims());
+        return Some(format!("{what} is {} and not {}", of(found), of(expected)));
+    }
+    let numbers = |tensor: &Tensor| -> Vec<f64> {
+        let flat = tensor.to_dtype(DType::F64).and_then(|tensor| tensor.flatten_all());
+        flat.and_then(|flat| flat.to_vec1()).expect("numbers")
+    };
+    let far = |(expected, found): &(f64, f64)| {
+        let same = expected == found || (expected.is_nan() && found.is_nan());
+        // Not a number on one side alone is far too.
+        !same && !((expected - found).abs() <= tolerance * expected.abs().max(1.0))
+    };
+    let (place, (expected, found)) =
+        numbers(expected).into_iter().zip(numbers(found)).enumerate().find(|(_, pair)| far(pair))?;
+    Some(format!("{what}[{place}] is {found}, that of the kernels {expected}"))
 }
 
 /// Operators through which no gradient goes although their inputs are real numbers: asking for one is an
@@ -193,8 +322,7 @@ fn vjp(
     outputs: &[Tensor],
     gradients: &[Option<Tensor>],
     wanted: &[bool],
-    place: &str,
-) -> Option<Vec<Option<Tensor>>> {
+) -> Option<Result<Vec<Option<Tensor>>, OpError>> {
     if !wanted.contains(&true) {
         return None;
     }
@@ -221,7 +349,7 @@ fn vjp(
         gradients,
         wanted,
     };
-    Some(operator.vjp(site, &back).unwrap_or_else(|e| panic!("{place}: {e:?}")))
+    Some(operator.vjp(site, &back))
 }
 
 fn compare(

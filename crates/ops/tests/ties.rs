@@ -3,10 +3,18 @@
 
 use candle_core::{DType, Device, Tensor};
 use refit_graph::{Attribute, Graph, Model, OpName, Patch};
+use refit_ops::kernels::slices;
 use refit_ops::{Backward, NEWEST_OPSET, Site, find};
 
-/// The gradients of the inputs, where that of the output is 1 everywhere.
+/// The gradients of the inputs, where that of the output is 1 everywhere: the same by the kernels and without.
 fn gradients(op: &str, inputs: &[Tensor], attributes: &[(&'static str, Attribute)]) -> Vec<Vec<f32>> {
+    let made = one_way(op, inputs, attributes);
+    let on_device = slices::without_kernels(|| one_way(op, inputs, attributes));
+    assert_eq!(made, on_device, "{op} by the kernels and without");
+    made
+}
+
+fn one_way(op: &str, inputs: &[Tensor], attributes: &[(&'static str, Attribute)]) -> Vec<Vec<f32>> {
     let mut graph = Graph::new("kink");
     let mut patch = Patch::new(&graph);
     let ids: Vec<_> = inputs.iter().map(|_| patch.input("x", refit_graph::Fact::default())).collect();

@@ -9,9 +9,11 @@ mod driver;
 pub mod edit;
 mod error;
 pub mod lower;
+mod outputs;
 mod rewrite;
 pub mod simplify;
 
 pub use driver::{Driver, Edit, PassTiming, Report, Simplify, Tolerance};
 pub use error::PassError;
+pub use outputs::with_outputs;
 pub use simplify::canonicalize;

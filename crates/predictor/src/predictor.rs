@@ -1,21 +1,19 @@
-use std::{
-    num::NonZero,
-    panic,
-    sync::{Arc, Mutex, PoisonError},
-    thread,
-};
+use std::{num::NonZero, panic, sync::Arc, thread};
 
-use refit_artifact::{Bundle, Manifest, Reference, files};
+use refit_artifact::{Bundle, Manifest, Precision, Reference, files};
 use refit_engine::{Engine, Session, SessionOptions};
-use refit_preprocess::{TextPreprocessor, TextSettings};
+use refit_preprocess::{TextPreprocessor, TextSettings, Tokens, Window};
 use refit_spec::Task;
 use refit_stats::StatsError;
 
 use crate::{
     Choice, Engines, Form, GoldenReplay, Input, Prediction, PredictorError, Worker,
     choice::choose,
+    elsewhere::{faster, measured_elsewhere},
     golden::replay,
-    worker::{Port, Shared, output_of},
+    machine::machine,
+    places::{Places, Recipe},
+    worker::{Pool, Port, Shared, output_of},
 };
 
 /// How a model is loaded.
@@ -27,12 +25,15 @@ pub struct LoadOptions {
     pub threads: usize,
     /// The most workers that [`Predictor::predict_batch`] uses.
     pub workers: usize,
+    /// The places that sessions are asked for, from 0, each with a copy of the weights of its own: parts of a machine
+    /// whose memories are apart. One where there is nothing to tell apart.
+    pub places: usize,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
         let workers = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { form: Form::AsManifest, threads: 1, workers }
+        Self { form: Form::AsManifest, threads: 1, workers, places: 1 }
     }
 }
 
@@ -46,7 +47,29 @@ pub struct Predictor {
 
 impl Predictor {
     /// Loads the model of an artifact and replays its golden examples.
+    ///
+    /// What was chosen on another kind of processor is timed against float32 first, and the faster of the two serves.
     pub fn load(bundle: &Bundle, engines: &Engines, options: &LoadOptions) -> Result<Self, PredictorError> {
+        let chosen = Self::load_form(bundle, engines, options)?;
+        let elsewhere = measured_elsewhere(bundle.manifest(), chosen.choice(), &machine());
+        let Some(elsewhere) = elsewhere.filter(|_| !matches!(options.form, Form::Exactly { .. })) else {
+            return Ok(chosen);
+        };
+        let engine = chosen.choice().engine.clone();
+        let form = Form::Exactly { engine, precision: Precision::Float32 };
+        let float32 = Self::load_form(bundle, engines, &LoadOptions { form, ..options.clone() })?;
+        faster(chosen, float32, &bundle.golden()?, elsewhere)
+    }
+
+    /// The same model with another reason for its form. No worker of it may be in use.
+    pub(crate) fn because(mut self, reason: String) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.choice.reason = reason;
+        }
+        self
+    }
+
+    fn load_form(bundle: &Bundle, engines: &Engines, options: &LoadOptions) -> Result<Self, PredictorError> {
         let (choice, engine) = choose_engine(bundle, engines, &options.form)?;
         let model = bundle.file(&choice.file).ok_or_else(|| PredictorError::NoPrecision {
             path: bundle.path().to_path_buf(),
@@ -63,8 +86,11 @@ impl Predictor {
             reference: checked_reference(bundle, &manifest)?,
             preprocessor: preprocessor(bundle)?,
             inputs: inputs_of(bundle, task, session.as_ref())?,
-            model: session.model(),
-            idle: Mutex::new(vec![session]),
+            places: Places::new(
+                Recipe { engine: Arc::clone(&engine), file: model, options: session_options },
+                session,
+                options.places,
+            ),
             engine_version: engine.version().to_owned(),
             manifest,
             choice,
@@ -87,6 +113,12 @@ impl Predictor {
     /// What logits are divided by for their probabilities.
     pub fn temperature(&self) -> f64 {
         self.temperature
+    }
+
+    /// The tokens of a text, or pair of texts, in one window or, where the task reads long texts whole, in several.
+    /// Needs no session.
+    pub fn tokenize<'a>(&self, input: impl Into<Input<'a>>) -> Result<Vec<Window>, PredictorError> {
+        self.shared.tokenize(input.into())
     }
 
     /// Answers one text, or pair of texts.
@@ -128,12 +160,54 @@ impl Predictor {
 
     /// One worker: an idle session, else another one over the same weights.
     pub fn worker(&self) -> Result<Worker, PredictorError> {
-        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let session = match idle {
-            Some(session) => session,
-            None => self.shared.model.session()?,
-        };
-        Ok(Worker::new(Arc::clone(&self.shared), session, self.temperature))
+        self.worker_at(0)
+    }
+
+    /// One worker with a session of this place (see [`LoadOptions::places`]). The first one of a place loads its copy of
+    /// the weights, on the calling thread.
+    pub fn worker_at(&self, place: usize) -> Result<Worker, PredictorError> {
+        let session = self.shared.places.narrow(place)?;
+        Ok(Worker::new(Arc::clone(&self.shared), session, Pool::Narrow(place), self.temperature))
+    }
+
+    /// A worker with a session of its own, which is freed with it and takes none of those that answer.
+    pub fn new_worker(&self) -> Result<Worker, PredictorError> {
+        let session = self.shared.places.first().session()?;
+        Ok(Worker::new(Arc::clone(&self.shared), session, Pool::None, self.temperature))
+    }
+
+    /// A worker whose runs are spread over `threads` threads, for a text that has the machine to itself; `None` where
+    /// the engine knows only one. `threads` counts for the first one: idle ones are taken as they are.
+    pub fn wide_worker(&self, threads: usize) -> Result<Option<Worker>, PredictorError> {
+        self.wide_worker_at(0, threads)
+    }
+
+    /// The same with a session of this place. Its threads may run where the thread may that first asks for it.
+    pub fn wide_worker_at(&self, place: usize, threads: usize) -> Result<Option<Worker>, PredictorError> {
+        let session = self.shared.places.wide(place, threads)?;
+        let worker =
+            |session| Worker::new(Arc::clone(&self.shared), session, Pool::Wide(place), self.temperature);
+        Ok(session.map(worker))
+    }
+
+    /// Whether the engine promises that [`Worker::predict_together`] answers as single runs do.
+    pub fn shares_runs(&self) -> bool {
+        self.shared.places.first().rows_are_independent()
+    }
+
+    /// Frees the idle sessions of [`Predictor::wide_worker`], in all places.
+    pub fn drop_wide_workers(&self) {
+        self.shared.places.drop_wide();
+    }
+
+    /// Tokens that the caller made with the model's tokenizer, in place of [`Worker::tokenize`]. For tasks whose answers
+    /// are no parts of a text.
+    ///
+    /// # Errors
+    /// [`PredictorError::Tokenize`] when they do not fit the model.
+    pub fn encode_tokens(&self, tokens: &Tokens) -> Result<Window, PredictorError> {
+        let encoding = self.shared.preprocessor.encode_tokens(tokens).map_err(PredictorError::Tokenize)?;
+        Ok(encoding.into())
     }
 
     /// What the artifact says about itself.
@@ -144,6 +218,11 @@ impl Predictor {
     /// What the model does.
     pub fn task(&self) -> Task {
         self.shared.task
+    }
+
+    /// The most tokens of a window; longer texts are cut, or read in several windows.
+    pub fn max_tokens(&self) -> usize {
+        self.shared.preprocessor.settings().max_length
     }
 
     /// The labels in the order of the logits.
@@ -179,7 +258,9 @@ fn choose_engine(
 ) -> Result<(Choice, Arc<dyn Engine>), PredictorError> {
     let why_not = |name: &str| engines.get(name).is_none().then(|| engines.why_not(name));
     let missing = |(name, reason)| PredictorError::NoEngine { name, reason };
-    let choice = choose(&bundle.manifest().serving, form, why_not).map_err(missing)?;
+    let manifest = bundle.manifest();
+    let choice =
+        choose(&manifest.serving, &manifest.searches, form, engines.on_gpu(), why_not).map_err(missing)?;
     let engine = engines
         .get(&choice.engine)
         .ok_or_else(|| missing((choice.engine.clone(), engines.why_not(&choice.engine))))?;

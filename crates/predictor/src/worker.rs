@@ -1,23 +1,37 @@
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use refit_artifact::{Manifest, Reference, TargetScale};
-use refit_engine::{Model, Session, Tensor};
-use refit_preprocess::{Encoding, TextPreprocessor, Window};
+use refit_engine::{Session, Tensor};
+use refit_preprocess::{Encoding, PaddedBatch, TextPreprocessor, Window};
 use refit_spec::Task;
 use refit_stats::project;
 
-use crate::{Answer, Choice, Input, Observation, Prediction, PredictorError, best_span, entities};
+use crate::{
+    Answer, Choice, Input, Observation, Prediction, PredictorError, best_span, entities, places::Places,
+};
 
 /// One session with all it needs to answer, for one thread. Dropping it gives the session back to its predictor.
 pub struct Worker {
     shared: Arc<Shared>,
     /// `None` only while the worker is being dropped.
     session: Option<Box<dyn Session>>,
+    pool: Pool,
     /// Logits are divided by it for their probabilities.
     temperature: f64,
+}
+
+/// Where a worker's session goes when it is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pool {
+    /// To those of a place whose runs have one thread.
+    Narrow(usize),
+    /// To those of a place whose runs have several.
+    Wide(usize),
+    /// Nowhere: it is freed.
+    None,
 }
 
 /// What all workers of a predictor share.
@@ -29,11 +43,13 @@ pub(crate) struct Shared {
     pub(crate) reference: Reference,
     pub(crate) preprocessor: TextPreprocessor,
     pub(crate) engine_version: String,
-    pub(crate) model: Arc<dyn Model>,
+    pub(crate) places: Places,
     pub(crate) choice: Choice,
     pub(crate) inputs: Vec<Port>,
-    pub(crate) idle: Mutex<Vec<Box<dyn Session>>>,
 }
+
+/// What a run gives for one row: the task's output, flat, and the embedding (empty when the model gives none).
+pub(crate) type Row = (Vec<f32>, Vec<f32>);
 
 /// The inputs that a text encoder may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +70,11 @@ impl Port {
         }
     }
 
-    fn values(self, encoding: &Encoding) -> &[i64] {
+    fn values(self, batch: &PaddedBatch) -> &[i64] {
         match self {
-            Self::Ids => &encoding.input_ids,
-            Self::Mask => &encoding.attention_mask,
-            Self::Types => &encoding.token_type_ids,
+            Self::Ids => &batch.ids,
+            Self::Mask => &batch.mask,
+            Self::Types => &batch.types,
         }
     }
 }
@@ -72,8 +88,8 @@ pub(crate) fn output_of(task: Task) -> &'static str {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, session: Box<dyn Session>, temperature: f64) -> Self {
-        Self { shared, session: Some(session), temperature }
+    pub(crate) fn new(shared: Arc<Shared>, session: Box<dyn Session>, pool: Pool, temperature: f64) -> Self {
+        Self { shared, session: Some(session), pool, temperature }
     }
 
     /// Answers one text, or pair of texts.
@@ -88,27 +104,9 @@ impl Worker {
         texts.iter().map(|text| self.predict(*text)).collect()
     }
 
-    /// The first half of [`Worker::predict`]: the tokens, in one window or, where the task reads long texts whole, in
-    /// several.
+    /// The first half of [`Worker::predict`]: see [`crate::Predictor::tokenize`].
     pub fn tokenize<'b>(&self, input: impl Into<Input<'b>>) -> Result<Vec<Window>, PredictorError> {
-        let Input { text, pair } = input.into();
-        let preprocessor = &self.shared.preprocessor;
-        let missing = || PredictorError::Pair { task: self.shared.task, missing: true };
-        match (self.shared.task, pair) {
-            (Task::QuestionAnswering, pair) => {
-                preprocessor.encode_windows(pair.ok_or_else(missing)?, text).map_err(PredictorError::Tokenize)
-            }
-            (Task::TokenClassification | Task::Embedding, Some(_)) => {
-                Err(PredictorError::Pair { task: self.shared.task, missing: false })
-            }
-            (Task::TokenClassification, None) => {
-                Ok(vec![preprocessor.encode_with_places(text).map_err(PredictorError::Tokenize)?])
-            }
-            (_, Some(pair)) => {
-                Ok(vec![preprocessor.encode_pair(text, pair).map_err(PredictorError::Tokenize)?.into()])
-            }
-            (_, None) => Ok(vec![preprocessor.encode(text).map_err(PredictorError::Tokenize)?.into()]),
-        }
+        self.shared.tokenize(input.into())
     }
 
     /// The second half of [`Worker::predict`]: the answer for an input with these tokens.
@@ -117,11 +115,20 @@ impl Worker {
         input: impl Into<Input<'b>>,
         windows: &[Window],
     ) -> Result<Prediction, PredictorError> {
-        let input = input.into();
         let mut outputs = Vec::with_capacity(windows.len());
         for window in windows {
             outputs.push(self.run(&window.encoding)?);
         }
+        self.prediction(input.into(), windows, outputs)
+    }
+
+    /// What outputs, one a window, say about an input.
+    pub(crate) fn prediction(
+        &self,
+        input: Input<'_>,
+        windows: &[Window],
+        outputs: Vec<Row>,
+    ) -> Result<Prediction, PredictorError> {
         let shared = &self.shared;
         let (Some(first), Some((logits, embedding))) = (windows.first(), outputs.first().cloned()) else {
             return Err(shared.unusable("it was given no tokens"));
@@ -163,14 +170,20 @@ impl Worker {
         Ok(self.run(encoding)?.0)
     }
 
-    /// The task's output, flat, and the embedding (empty when the model gives none).
-    fn run(&mut self, encoding: &Encoding) -> Result<(Vec<f32>, Vec<f32>), PredictorError> {
+    fn run(&mut self, encoding: &Encoding) -> Result<Row, PredictorError> {
+        let mut rows = self.run_rows(&[encoding])?;
+        rows.pop().ok_or_else(|| self.shared.unusable("it gives no row"))
+    }
+
+    /// One run over texts side by side, the shorter ones padded: a row for each.
+    pub(crate) fn run_rows(&mut self, encodings: &[&Encoding]) -> Result<Vec<Row>, PredictorError> {
         let shared = &self.shared;
-        let shape = [1, encoding.input_ids.len()];
+        let batch = shared.preprocessor.pad(encodings);
+        let shape = [batch.batch, batch.sequence];
         let tensors: Vec<Tensor> = shared
             .inputs
             .iter()
-            .map(|input| Tensor::i64(shape, input.values(encoding).to_vec()))
+            .map(|input| Tensor::i64(shape, input.values(&batch).to_vec()))
             .collect::<Result<_, _>>()?;
         let inputs: Vec<(&str, &Tensor)> =
             shared.inputs.iter().zip(&tensors).map(|(input, tensor)| (input.name(), tensor)).collect();
@@ -185,27 +198,20 @@ impl Worker {
                 _ => None,
             }
         };
-        let embedding = take(EMBEDDING).unwrap_or_default();
+        let embeddings = take(EMBEDDING).unwrap_or_default();
         let logits = match shared.task {
-            Task::Embedding => embedding.clone(),
+            Task::Embedding => embeddings.clone(),
             task => take(output_of(task)).unwrap_or_default(),
         };
-        let expected = shared.output_length(encoding.len());
-        if logits.is_empty() || expected.is_some_and(|expected| expected != logits.len()) {
-            let expected = expected.map_or_else(|| "some".to_owned(), |expected| expected.to_string());
-            return Err(shared.unusable(&format!("it gives {} values for {expected}", logits.len())));
-        }
-        if !logits.iter().all(|logit| logit.is_finite()) {
-            return Err(PredictorError::NotFinite);
-        }
-        Ok((logits, embedding))
+        let lengths = encodings.iter().map(|encoding| encoding.len()).enumerate();
+        lengths.map(|(row, tokens)| shared.row(&logits, &embeddings, (row, batch.batch), tokens)).collect()
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let (Some(session), Ok(mut idle)) = (self.session.take(), self.shared.idle.lock()) {
-            idle.push(session);
+        if let Some(session) = self.session.take() {
+            self.shared.places.give_back(session, self.pool);
         }
     }
 }
@@ -213,6 +219,56 @@ impl Drop for Worker {
 impl Shared {
     pub(crate) fn unusable(&self, reason: &str) -> PredictorError {
         PredictorError::Model { path: self.path.clone(), reason: reason.to_owned() }
+    }
+
+    pub(crate) fn tokenize(&self, input: Input<'_>) -> Result<Vec<Window>, PredictorError> {
+        let Input { text, pair } = input;
+        let preprocessor = &self.preprocessor;
+        let missing = || PredictorError::Pair { task: self.task, missing: true };
+        match (self.task, pair) {
+            (Task::QuestionAnswering, pair) => {
+                preprocessor.encode_windows(pair.ok_or_else(missing)?, text).map_err(PredictorError::Tokenize)
+            }
+            (Task::TokenClassification | Task::Embedding, Some(_)) => {
+                Err(PredictorError::Pair { task: self.task, missing: false })
+            }
+            (Task::TokenClassification, None) => {
+                Ok(vec![preprocessor.encode_with_places(text).map_err(PredictorError::Tokenize)?])
+            }
+            (_, Some(pair)) => {
+                Ok(vec![preprocessor.encode_pair(text, pair).map_err(PredictorError::Tokenize)?.into()])
+            }
+            (_, None) => Ok(vec![preprocessor.encode(text).map_err(PredictorError::Tokenize)?.into()]),
+        }
+    }
+
+    /// One row of outputs, `(row, rows)`, without what padding added behind its tokens.
+    fn row(
+        &self,
+        logits: &[f32],
+        embeddings: &[f32],
+        (row, rows): (usize, usize),
+        tokens: usize,
+    ) -> Result<Row, PredictorError> {
+        let of = |values: &[f32]| {
+            let width = values.len() / rows.max(1);
+            values[row * width..(row + 1) * width].to_vec()
+        };
+        let (mut logits, embedding) = (of(logits), of(embeddings));
+        let expected = self.output_length(tokens);
+        if let Some(expected) = expected
+            && rows > 1
+        {
+            logits.truncate(expected);
+        }
+        if logits.is_empty() || expected.is_some_and(|expected| expected != logits.len()) {
+            let expected = expected.map_or_else(|| "some".to_owned(), |expected| expected.to_string());
+            return Err(self.unusable(&format!("it gives {} values for {expected}", logits.len())));
+        }
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(PredictorError::NotFinite);
+        }
+        Ok((logits, embedding))
     }
 
     /// Values of the output for this many tokens, where the task says so.

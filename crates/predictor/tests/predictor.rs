@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, env, fs, path::Path};
 
 use refit_artifact::{
-    Bundle, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Serving, Writer, files,
+    Bundle, EngineSearch, Golden, GoldenExample, GoldenLogits, Manifest, Precision, Reference, Serving,
+    Writer, files,
 };
 use refit_predictor::{
     Answer, EngineConfig, Engines, FLOAT32_TOLERANCE, FeatureValue, Form, LoadOptions, Predictor,
     PredictorError, ReferenceOptions, build_reference,
 };
+use refit_spec::DeviceChoice;
 use serde_json::{Value, json};
 
 /// The texts of the model's three expected cases.
@@ -91,9 +93,11 @@ fn parts() -> Parts {
             serving: Serving {
                 file: files::MODEL_FLOAT32.into(),
                 precision: Precision::Float32,
+                float_layers: Vec::new(),
                 engine: "tract".into(),
                 reason: "measured".into(),
             },
+            searches: Vec::new(),
             parity: Vec::new(),
         },
         golden: Golden { examples: vec![example(0), example(1)] },
@@ -237,6 +241,7 @@ fn without_the_measured_engine_float32_runs_in_tract() {
         parts.manifest.serving = Serving {
             file: files::MODEL_INT8.into(),
             precision: Precision::Int8,
+            float_layers: Vec::new(),
             engine: "onnxruntime".into(),
             reason: "twice as fast".into(),
         };
@@ -281,7 +286,8 @@ fn labels_that_do_not_fit_the_model_are_refused() {
 fn onnxruntime_answers_the_same() {
     let cache = env::var_os("REFIT_CACHE")
         .map_or_else(|| Path::new(&env::var_os("HOME").unwrap_or_default()).join(".cache/refit"), Into::into);
-    let engines = Engines::discover(&EngineConfig { cache, onnxruntime_library: None });
+    let engines =
+        Engines::discover(&EngineConfig { cache, onnxruntime_library: None, device: DeviceChoice::Auto });
     let found = engines.report().iter().find(|entry| entry.engine == "onnxruntime").unwrap();
     if found.version.is_none() {
         let required = env::var_os("REFIT_REQUIRE_ORT").is_some_and(|value| value == "1");
@@ -305,11 +311,63 @@ fn onnxruntime_answers_the_same() {
 }
 
 #[test]
+fn a_gpu_that_is_asked_for_is_there_or_the_reason_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    // Without a library; one that is named by ORT_DYLIB_PATH would be found.
+    let library = Some(folder.path().join("libonnxruntime.so"));
+    let engines = |device| {
+        Engines::discover(&EngineConfig {
+            cache: folder.path().into(),
+            onnxruntime_library: library.clone(),
+            device,
+        })
+    };
+    let reason = engines(DeviceChoice::Cuda).computing().unwrap_err().to_owned();
+    assert!(reason.starts_with("ONNX Runtime is not available ("), "{reason}");
+    assert!(reason.contains("`refit engine install onnxruntime --device cuda`"), "{reason}");
+    let fallback = engines(DeviceChoice::Auto);
+    let computing = fallback.computing().unwrap();
+    assert_eq!(
+        (computing.device.name(), &*computing.reason),
+        ("cpu", &*format!("no GPU can be used: {reason}"))
+    );
+    assert_eq!(engines(DeviceChoice::Cpu).computing().unwrap().reason, "no GPU is asked for");
+    let predictor = Predictor::load(&write(folder.path(), |_| {}), &fallback, &LoadOptions::default());
+    assert_eq!(predictor.unwrap().choice().device.name(), "cpu");
+}
+
+#[test]
+fn every_place_answers_the_same_from_a_copy_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = write(folder.path(), |_| {});
+    let options = LoadOptions { places: 2, ..LoadOptions::default() };
+    let predictor = Predictor::load(&bundle, &Engines::tract_only(), &options).unwrap();
+    for place in 0..2 {
+        let mut worker = predictor.worker_at(place).unwrap();
+        for (case, text) in TEXTS.iter().enumerate() {
+            assert_close(&worker.predict(*text).unwrap().logits, &expected(case, Precision::Float32));
+        }
+    }
+    // Both places are loaded, each with an idle session; what is asked for beyond them has to be read again.
+    fs::remove_file(folder.path().join("v1").join(files::MODEL_FLOAT32)).unwrap();
+    assert!(predictor.worker_at(1).is_ok() && predictor.worker_at(0).is_ok());
+    let unloaded = write(&folder.path().join("other"), |_| {});
+    let predictor = Predictor::load(&unloaded, &Engines::tract_only(), &options).unwrap();
+    fs::remove_file(folder.path().join("other/v1").join(files::MODEL_FLOAT32)).unwrap();
+    assert!(matches!(predictor.worker_at(1), Err(PredictorError::Engine(_))));
+    assert!(predictor.worker_at(0).is_ok());
+}
+
+#[test]
 fn a_named_library_that_is_wrong_is_reported_and_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libonnxruntime.so");
     fs::write(&library, b"not a library").unwrap();
-    let config = EngineConfig { cache: folder.path().into(), onnxruntime_library: Some(library) };
+    let config = EngineConfig {
+        cache: folder.path().into(),
+        onnxruntime_library: Some(library),
+        device: DeviceChoice::Cpu,
+    };
     let engines = Engines::discover(&config);
     assert_eq!(engines.available().len(), 1);
     let onnxruntime = &engines.report()[1];
@@ -334,4 +392,39 @@ fn a_shipped_temperature_changes_confidence_and_never_a_label() {
     }
     let broken = refusal(|parts| parts.temperature = Some(-1.0)).to_string();
     assert!(!broken.is_empty());
+}
+
+/// The manifest's choice of int8 in tract, measured on the processor `machine`.
+fn chosen_on(machine: &str) -> impl FnOnce(&mut Parts) {
+    let machine = machine.to_owned();
+    move |parts| {
+        parts.manifest.serving.file = files::MODEL_INT8.into();
+        parts.manifest.serving.precision = Precision::Int8;
+        let serving = parts.manifest.serving.clone();
+        parts.manifest.searches =
+            vec![EngineSearch { serving, machine, candidates: Vec::new(), sensitivity: Vec::new() }];
+    }
+}
+
+#[test]
+fn what_was_measured_here_is_served_as_it_was_chosen() {
+    let predictor = load(chosen_on(&refit_predictor::machine()), Form::AsManifest).unwrap();
+    assert_eq!((predictor.choice().precision, &*predictor.choice().reason), (Precision::Int8, "measured"));
+}
+
+#[test]
+fn what_was_measured_on_another_processor_is_timed_against_float32() {
+    let predictor = load(chosen_on("another"), Form::AsManifest).unwrap();
+    let choice = predictor.choice();
+    assert!(choice.reason.contains("measured on another kind of processor (another)"), "{}", choice.reason);
+    let slower = choice.reason.starts_with("float32 is served");
+    assert_eq!(
+        choice.precision,
+        if slower { Precision::Float32 } else { Precision::Int8 },
+        "{}",
+        choice.reason
+    );
+    // What is asked for by name is not second-guessed.
+    let asked = load(chosen_on("another"), in_tract(Precision::Int8)).unwrap();
+    assert_eq!(asked.choice().precision, Precision::Int8);
 }

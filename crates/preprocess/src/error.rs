@@ -26,4 +26,10 @@ pub enum PreprocessError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Tokens that were made elsewhere do not fit the model.
+    #[error("{reason}: make them with the model's own tokenizer")]
+    Tokens {
+        /// What is wrong with them.
+        reason: String,
+    },
 }

@@ -6,11 +6,15 @@
 //! This crate reads no files: it is given bytes.
 
 mod batch;
+mod beginning;
 mod error;
+mod known_words;
 mod text;
+mod tokens;
 mod window;
 
 pub use batch::{PaddedBatch, pad};
 pub use error::PreprocessError;
 pub use text::{Encoding, TextPreprocessor, TextSettings};
+pub use tokens::Tokens;
 pub use window::{Window, characters, words};

@@ -1,10 +1,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokenizers::{Tokenizer, TruncationParams};
 
+use crate::beginning::{AddedToken, beginning, ends_at_blanks};
 use crate::error::PreprocessError;
+use crate::known_words::{Framed, KnownWords};
 
 /// Turns text into token ids, the same way in training and in serving.
 #[derive(Debug, Clone)]
@@ -12,6 +16,10 @@ pub struct TextPreprocessor {
     pub(crate) tokenizer: Tokenizer,
     /// The same without truncation, where long texts are read in windows.
     pub(crate) whole: Option<Tokenizer>,
+    /// Whether the tokens before a blank do not depend on what follows it.
+    ends_at_blanks: bool,
+    /// Where the tokens of a word do not depend on its neighbours.
+    known_words: Option<Arc<KnownWords>>,
     settings: TextSettings,
     pad_id: i64,
     unknown_id: Option<i64>,
@@ -83,12 +91,14 @@ impl TextPreprocessor {
         if settings.max_length <= special {
             return Err(PreprocessError::MaxLength { max_length: settings.max_length, special });
         }
+        let known_words = file.known_words(&tokenizer).map(Arc::new);
         let whole = settings.stride.map(|_| tokenizer.clone());
         let truncation = TruncationParams { max_length: settings.max_length, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(PreprocessError::ReadTokenizer)?;
         let pad_id = file.pad_id(&tokenizer).unwrap_or(0);
         let unknown_id = file.unknown_id(&tokenizer);
-        Ok(Self { tokenizer, whole, settings, pad_id, unknown_id })
+        let ends_at_blanks = ends_at_blanks(&file.normalizer, &file.pre_tokenizer, &file.added_tokens);
+        Ok(Self { tokenizer, whole, ends_at_blanks, known_words, settings, pad_id, unknown_id })
     }
 
     /// The settings it was made with.
@@ -111,15 +121,38 @@ impl TextPreprocessor {
     /// # Errors
     /// When the tokenizer refuses the text, which a tokenizer with an unknown token does not do.
     pub fn encode(&self, text: &str) -> Result<Encoding, PreprocessError> {
-        Ok(self.encoding(&encode_with(&self.tokenizer, text)?))
+        let Some(known_words) = &self.known_words else {
+            return Ok(self.encoding(&self.cut_to_length(text, |part| encode_with(&self.tokenizer, part))?));
+        };
+        let framed = unwinding(|| known_words.encode(&self.tokenizer, text, self.settings.max_length));
+        framed.map(|framed| self.finish(framed)).map_err(|source| refused(text, source))
+    }
+
+    /// What `encode` makes of a text that it cuts: of the beginning alone, where that gives as many tokens as are kept.
+    pub(crate) fn cut_to_length<E>(
+        &self,
+        text: &str,
+        encode: impl Fn(&str) -> Result<tokenizers::Encoding, E>,
+    ) -> Result<tokenizers::Encoding, E> {
+        if let Some(part) = beginning(text, self.settings.max_length).filter(|_| self.ends_at_blanks) {
+            let encoded = encode(part)?;
+            if !encoded.get_overflowing().is_empty() {
+                return Ok(encoded);
+            }
+        }
+        encode(text)
     }
 
     /// What a graph reads of the library's encoding.
     pub(crate) fn encoding(&self, encoded: &tokenizers::Encoding) -> Encoding {
-        let mut input_ids: Vec<i64> = encoded.get_ids().iter().map(|&id| id.into()).collect();
-        let mut token_type_ids: Vec<i64> = encoded.get_type_ids().iter().map(|&id| id.into()).collect();
-        let unknown_tokens =
-            self.unknown_id.map_or(0, |unknown| input_ids.iter().filter(|&&id| id == unknown).count());
+        let all = |ids: &[u32]| ids.iter().map(|&id| id.into()).collect();
+        let (ids, types) = (all(encoded.get_ids()), all(encoded.get_type_ids()));
+        self.finish(Framed { ids, types, truncated: !encoded.get_overflowing().is_empty() })
+    }
+
+    fn finish(&self, framed: Framed) -> Encoding {
+        let Framed { ids: mut input_ids, types: mut token_type_ids, truncated } = framed;
+        let unknown_tokens = self.unknown_among(&input_ids);
         if input_ids.is_empty() {
             // No engine takes a sequence of length 0.
             input_ids.push(self.unknown_id.unwrap_or(self.pad_id));
@@ -130,8 +163,13 @@ impl TextPreprocessor {
             input_ids,
             token_type_ids,
             unknown_tokens,
-            truncated: !encoded.get_overflowing().is_empty(),
+            truncated,
         }
+    }
+
+    /// How many ids stand for something outside the vocabulary.
+    pub(crate) fn unknown_among(&self, ids: &[i64]) -> usize {
+        self.unknown_id.map_or(0, |unknown| ids.iter().filter(|&&id| id == unknown).count())
     }
 
     /// Token ids of many texts, in parallel; the order is kept.
@@ -144,8 +182,11 @@ impl TextPreprocessor {
 }
 
 fn encode_with(tokenizer: &Tokenizer, text: &str) -> Result<tokenizers::Encoding, PreprocessError> {
-    unwinding(|| tokenizer.encode_fast(text, true))
-        .map_err(|source| PreprocessError::Encode { characters: text.chars().count(), source })
+    unwinding(|| tokenizer.encode_fast(text, true)).map_err(|source| refused(text, source))
+}
+
+fn refused(text: &str, source: tokenizers::Error) -> PreprocessError {
+    PreprocessError::Encode { characters: text.chars().count(), source }
 }
 
 /// The library panics on files that contradict themselves, such as a template with a token that the file
@@ -160,6 +201,12 @@ struct TokenizerFile {
     #[serde(default)]
     padding: Option<Padding>,
     model: Model,
+    #[serde(default)]
+    normalizer: Value,
+    #[serde(default)]
+    pre_tokenizer: Value,
+    #[serde(default)]
+    added_tokens: Vec<AddedToken>,
 }
 
 #[derive(Deserialize)]
@@ -175,11 +222,25 @@ struct Model {
     /// Unigram gives its id.
     #[serde(default)]
     unk_id: Option<i64>,
+    /// BPE: how often a merge is left out, by chance.
+    #[serde(default)]
+    dropout: Option<f32>,
 }
 
 impl TokenizerFile {
     fn read(tokenizer_json: &[u8]) -> Result<Self, PreprocessError> {
         serde_json::from_slice(tokenizer_json).map_err(|error| PreprocessError::ReadTokenizer(error.into()))
+    }
+
+    /// A memory for words, where a word has the same tokens every time.
+    fn known_words(&self, tokenizer: &Tokenizer) -> Option<KnownWords> {
+        if self.model.dropout.is_some_and(|dropout| dropout > 0.0) {
+            return None;
+        }
+        unwinding(|| {
+            Ok(KnownWords::new(tokenizer, &self.normalizer, &self.pre_tokenizer, &self.added_tokens))
+        })
+        .ok()?
     }
 
     fn pad_id(&self, tokenizer: &Tokenizer) -> Option<i64> {

@@ -70,8 +70,8 @@ impl TextPreprocessor {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn encode_with_places(&self, text: &str) -> Result<Window, PreprocessError> {
-        let encoded = unwinding(|| self.tokenizer.encode_char_offsets(text, true))
-            .map_err(|source| refused(text, "", source))?;
+        let encode = |part: &str| unwinding(|| self.tokenizer.encode_char_offsets(part, true));
+        let encoded = self.cut_to_length(text, encode).map_err(|source| refused(text, "", source))?;
         Ok(self.window(&encoded, 0))
     }
 

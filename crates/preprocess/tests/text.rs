@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 use refit_preprocess::{PreprocessError, TextPreprocessor, TextSettings};
+use serde_json::json;
 
 const TINY: &[u8] = include_bytes!("tiny/tokenizer.json");
 
@@ -87,7 +88,71 @@ fn a_template_with_an_undefined_token_is_an_error() {
     assert!(error.to_string().contains("check it against the tokenizer.json"), "{error}");
 }
 
+/// Texts of words, marks and blanks of every kind, some of them hundreds of tokens long.
+fn texts() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => "[a-z]{1,9} ",
+        2 => prop::sample::select(vec!["a film ", "don't ", "x\u{301} ", "\u{4e2d}\u{6587} ", "\u{1f600}", "...", "\n"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["  ", "\t", "\u{a0}", "[MASK]", "<s> ", "42 ", "\u{130}", " \u{301}a "]).prop_map(str::to_owned),
+    ];
+    prop::collection::vec(piece, 0..80).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
+    /// A long text is not tokenized to its end, which must not show.
+    #[test]
+    fn a_cut_text_has_the_tokens_of_the_whole(text in texts(), max_length in 4usize..24) {
+        for name in ["wordpiece", "bpe", "unigram", "wordlevel"] {
+            let path = format!("{}/../../fuzz/corpus/tokenizer/{name}.json", env!("CARGO_MANIFEST_DIR"));
+            let file = std::fs::read(path).unwrap();
+            let ours = TextPreprocessor::new(&file, TextSettings { max_length, stride: None }).unwrap();
+            let mut whole = tokenizers::Tokenizer::from_bytes(&file).unwrap();
+            whole.with_padding(None);
+            let truncation = tokenizers::TruncationParams { max_length, ..Default::default() };
+            whole.with_truncation(Some(truncation)).unwrap();
+            let whole = whole.encode_char_offsets(text.as_str(), true).unwrap();
+            let window = ours.encode_with_places(&text).unwrap();
+            let encoding = ours.encode(&text).unwrap();
+            prop_assert_eq!(&encoding, &window.encoding);
+            prop_assert_eq!(&ours.encode(&text).unwrap(), &encoding, "again, by known words");
+            if !whole.get_ids().is_empty() {
+                let ids: Vec<i64> = whole.get_ids().iter().map(|id| i64::from(*id)).collect();
+                prop_assert_eq!(&encoding.input_ids, &ids, "{}", name);
+            }
+            prop_assert_eq!(encoding.truncated, !whole.get_overflowing().is_empty(), "{}", name);
+            let places: Vec<_> = window.places.iter().flatten().copied().collect();
+            let expected = whole.get_offsets().iter().zip(whole.get_sequence_ids());
+            let expected: Vec<_> = expected.filter(|(p, of)| *of == Some(0) && p.0 < p.1).map(|(p, _)| *p).collect();
+            prop_assert_eq!(places, expected, "{}", name);
+        }
+    }
+
+    /// Words that stand alone are tokenized once, which must not show.
+    #[test]
+    fn a_text_has_the_tokens_of_its_words(texts in prop::collection::vec(texts(), 1..4), max_length in 3usize..60) {
+        let file: serde_json::Value = serde_json::from_slice(TINY).unwrap();
+        for normalizer in [json!(null), file["normalizer"].clone(), json!({"type": "NFKC"}), json!({"type": "NFD"})] {
+            for kind in ["BertPreTokenizer", "Whitespace", "WhitespaceSplit"] {
+                let mut file = file.clone();
+                file["normalizer"] = normalizer.clone();
+                file["pre_tokenizer"] = json!({"type": kind});
+                let file = file.to_string();
+                let ours = TextPreprocessor::new(file.as_bytes(), TextSettings { max_length, stride: None }).unwrap();
+                let mut library = tokenizers::Tokenizer::from_bytes(&file).unwrap();
+                library.with_padding(None);
+                let truncation = tokenizers::TruncationParams { max_length, ..Default::default() };
+                library.with_truncation(Some(truncation)).unwrap();
+                for text in &texts {
+                    let (encoding, expected) = (ours.encode(text).unwrap(), library.encode(text.as_str(), true).unwrap());
+                    let signed = |ids: &[u32]| ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>();
+                    prop_assert_eq!(&encoding.input_ids, &signed(expected.get_ids()), "{} {}", &normalizer, kind);
+                    prop_assert_eq!(&encoding.token_type_ids, &signed(expected.get_type_ids()));
+                    prop_assert_eq!(encoding.truncated, !expected.get_overflowing().is_empty());
+                }
+            }
+        }
+    }
+
     #[test]
     fn any_text_gives_tokens_of_the_vocabulary(text in any::<String>(), max_length in 3usize..40) {
         let tiny = tiny(max_length);

@@ -7,8 +7,8 @@ use crate::section::{SectionReference, unknown_key};
 use crate::written::{Value, Written};
 use crate::{
     RawAugment, RawAveraging, RawCanary, RawCheckpoint, RawData, RawDrift, RawEarlyStopping, RawExport,
-    RawGate, RawHead, RawModel, RawMonitor, RawPerformance, RawQuantize, RawRefit, RawSearch, RawServe,
-    RawSplit, RawTrain,
+    RawGate, RawHead, RawLimits, RawModel, RawMonitor, RawPerformance, RawPrune, RawQuantize, RawRefit,
+    RawSampling, RawSearch, RawServe, RawSplit, RawTelemetry, RawTls, RawTrain,
 };
 
 /// A `refit.toml` as it was written, with what is already known to be wrong in it.
@@ -49,11 +49,16 @@ pub(crate) const SECTIONS: &[&SectionReference] = &[
     &RawAugment::REFERENCE,
     &RawCheckpoint::REFERENCE,
     &RawAveraging::REFERENCE,
+    &RawPrune::REFERENCE,
     &RawSearch::REFERENCE,
     &RawExport::REFERENCE,
     &RawQuantize::REFERENCE,
     &RawServe::REFERENCE,
     &RawCanary::REFERENCE,
+    &RawLimits::REFERENCE,
+    &RawTls::REFERENCE,
+    &RawSampling::REFERENCE,
+    &RawTelemetry::REFERENCE,
     &RawMonitor::REFERENCE,
     &RawDrift::REFERENCE,
     &RawPerformance::REFERENCE,

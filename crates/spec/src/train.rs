@@ -3,6 +3,7 @@ use crate::checkpoint::{CheckpointSpec, RawCheckpoint};
 use crate::method::Method;
 use crate::metric::Metric;
 use crate::problem::Problem;
+use crate::prune::{Prune, RawPrune};
 use crate::reader::{Reader, words};
 use crate::section::section;
 use crate::spec::{Section, TableBuilder};
@@ -46,6 +47,8 @@ section! {
         layer_decay: "share" = "1.0",
         /// Evaluate and export a moving average of the weights instead of the last ones.
         averaging: "table" = "(none)",
+        /// Heads and feed-forward columns that are taken out of the pretrained model first, so that what is trained and served is really smaller, and weights that are set to zero.
+        prune: "table" = "(none, see below)",
         /// Mixup (Zhang et al. 2018) of the pooled embedding of a text with that of another of its batch, and of the two losses, with a weight drawn from Beta(alpha, alpha). 0 is off; 0.1 to 0.4 are usual. Single-label classification only.
         mixup: "number" = "0.0",
         /// How much a row of each label weighs in the loss, as `CrossEntropyLoss(weight=...)` does in PyTorch: `"balanced"` weighs labels by the inverse of the number of their rows; a table names labels, the others weigh 1.
@@ -150,6 +153,8 @@ pub struct TrainSpec {
     pub layer_decay: f64,
     /// The moving average that is kept in place of the last weights.
     pub averaging: Option<Averaging>,
+    /// What is taken out of the pretrained model.
+    pub prune: Option<Prune>,
     /// Both parameters of the Beta distribution of mixup's weight; none is no mixup.
     pub mixup: Option<f64>,
     /// How much a row of each label weighs.
@@ -226,12 +231,21 @@ impl Section for TrainSpec {
             None => None,
             written => Averaging::check(&RawAveraging::read(written.as_ref(), problems), problems),
         };
+        let prune = match &raw.prune {
+            None => None,
+            written => Prune::check(&RawPrune::read(written.as_ref(), problems), problems),
+        };
         let augment = match &raw.augment {
             None => None,
             written => Augment::check(&RawAugment::read(written.as_ref(), problems), problems),
         };
         let mut r = Reader::new("train", problems);
         let method = r.parsed("method", &raw.method).unwrap_or(Method::Full);
+        if matches!(method, Method::Lora { .. }) && prune.is_some_and(|prune| prune.weights > 0.0) {
+            let fix =
+                "leave train.prune.weights away, or train with \"full\" or \"partial(last_layers = 2)\"";
+            r.problem("method", raw.method.as_ref(), "its adapters would fill weights that are pruned", fix);
+        }
         if raw.batch_size.is_some() && raw.batch_tokens.is_some() {
             let fix = "keep one of them";
             r.problem("batch_tokens", raw.batch_tokens.as_ref(), "batch_size is given too", fix);
@@ -261,6 +275,7 @@ impl Section for TrainSpec {
             label_smoothing: r.number("label_smoothing", &raw.label_smoothing, 0.0..=0.9).unwrap_or(0.0),
             layer_decay: r.number("layer_decay", &raw.layer_decay, 0.01..=1.0).unwrap_or(1.0),
             averaging,
+            prune,
             mixup: r.number("mixup", &raw.mixup, 0.0..=16.0).filter(|&alpha| alpha > 0.0),
             class_weights: ClassWeights::read(&mut r, &raw.class_weights),
             sampling: r.parsed("sampling", &raw.sampling).unwrap_or(Sampling::Shuffled),
@@ -311,6 +326,10 @@ impl Section for TrainSpec {
             .section("early_stopping", &self.early_stopping);
         let table = match &self.augment {
             Some(augment) => table.section("augment", augment),
+            None => table,
+        };
+        let table = match &self.prune {
+            Some(prune) => table.section("prune", prune),
             None => table,
         };
         match &self.averaging {

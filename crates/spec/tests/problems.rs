@@ -70,6 +70,28 @@ cooldown = 6
 }
 
 #[test]
+fn a_gpu_for_an_engine_without_one() {
+    let serve = |keys: &str| {
+        format!("[model]\nname='m'\nbase='file:b'\n[data]\ntrain='file:r.csv'\n[serve]\n{keys}\n")
+    };
+    check(
+        &serve("engine = 'tract'\ndevice = 'cuda'"),
+        expect![[r#"
+            refit.toml has 1 problem:
+              line 8: serve.device = "cuda": tract computes on the processor alone; leave out `device`, or write engine = "onnxruntime""#]],
+    );
+    check(
+        &serve("device = 'cuda0'"),
+        expect![[r#"
+            refit.toml has 1 problem:
+              line 7: serve.device = "cuda0": not understood; did you mean "cuda"?"#]],
+    );
+    for accepted in ["device = 'cuda'", "engine = 'onnxruntime'\ndevice = 'cuda'", "engine = 'tract'"] {
+        assert!(Spec::parse(&serve(accepted), Path::new(".")).is_ok(), "{accepted}");
+    }
+}
+
+#[test]
 fn a_missing_section() {
     check(
         "[train]\nepochs = 1\n",
@@ -101,6 +123,24 @@ fn a_section_that_is_a_value() {
               line 7: data.split = 0.1: not a table; write `split = { validation = 0.1, test = 0.1, stratify = true, seed = 7 }`
               line 8: data.slices = "source": not a list; write ["source"]"#]],
     );
+}
+
+#[test]
+fn adapters_and_pruned_weights() {
+    let text = |method: &str, prune: &str| {
+        format!(
+            "[model]\nname = 'm'\nbase = 'file:b'\n[data]\ntrain = 't.csv'\n[train]\nmethod = '{method}'\nprune = {prune}"
+        )
+    };
+    check(
+        &text("lora(rank = 8)", "{ weights = 0.5 }"),
+        expect![[r#"
+            refit.toml has 1 problem:
+              line 7: train.method = "lora(rank = 8)": its adapters would fill weights that are pruned; leave train.prune.weights away, or train with "full" or "partial(last_layers = 2)""#]],
+    );
+    for (method, prune) in [("lora(rank = 8)", "{ heads = 0.5 }"), ("full", "{ weights = 0.5 }")] {
+        assert!(Spec::parse(&text(method, prune), Path::new(".")).is_ok(), "{method} {prune}");
+    }
 }
 
 proptest! {

@@ -39,6 +39,10 @@ fn documented_defaults_are_the_effective_ones() {
             let key = cells[0].trim_matches(['|', ' ', '`']);
             let Some(default) = cells[2].strip_prefix('`') else { continue };
             let written: toml::Table = format!("v = {}", default.trim_end_matches('`')).parse().expect(line);
+            // A table that is not written and has keys that must be, such as `serve.tls`, is not there at all.
+            if section.len() == 2 && effective[&section[0]].get(&section[1]).is_none() {
+                continue;
+            }
             let place = section.iter().try_fold(&effective, |table, name| table[name].as_table());
             let value =
                 place.and_then(|table| table.get(key)).unwrap_or_else(|| panic!("{section:?} has no {key}"));

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use refit_spec::{Batch, FalseAlarmBudget, Method, Metric, PoolingChoice, Source, Span, Spec, Trigger};
+use refit_spec::{
+    Batch, Calibration, FalseAlarmBudget, Method, Metric, PoolingChoice, QuantizeFormat, Representation,
+    Source, Span, Spec, Trigger,
+};
 
 /// The example of the documentation.
 const EXAMPLE: &str = r#"
@@ -68,7 +71,7 @@ fn the_effective_configuration_round_trips() {
             format!(
                 "{more}[model]\nname='m'\nbase='hf:org/name@v1'\ntokenizer='t.json'\n[data]\ntrain='a.csv'\n\
                  test='hf:datasets/o/n/t.parquet'\nlabels=['no','yes']\ncolumns=['id','text','label']\nlimit=10\n\
-                 [serve]\nonnxruntime='lib.so'\nsessions=3\ndeadline='1m 30s'\n[refit]\nwhen=[]\n"
+                 [serve]\ndevice='cuda'\nonnxruntime='lib.so'\nsessions=3\ndeadline='1m 30s'\n[refit]\nwhen=[]\n"
             )
         };
         let spec = parse(&text);
@@ -192,4 +195,24 @@ fn sources() {
     ] {
         assert!(wrong.parse::<Source>().is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn forms_and_pruning_are_written_back_as_they_were_read() {
+    let base = "[model]\nname = \"m\"\nbase = \"file:base\"\n[data]\ntrain = \"rows.csv\"\n";
+    let more = "[train]\nprune = { heads = 0.25, feed_forward = 0.5, weights = 0.6 }\n[export]\nquantize = { format = \"int8-static\", calibration = \"mse\", representation = \"qoperator\" }\n";
+    let spec = parse(&format!("{base}{more}"));
+    let prune = spec.train.prune.expect("it was asked for");
+    assert_eq!((prune.heads, prune.feed_forward, prune.weights), (0.25, 0.5, 0.6));
+    assert!(prune.to_string().ends_with("60 % of the weights of each layer set to zero"), "{prune}");
+    let quantize = &spec.export.quantize;
+    assert_eq!((quantize.format, quantize.calibration), (QuantizeFormat::Int8Static, Calibration::Mse));
+    assert_eq!((quantize.min_speedup, quantize.representation), (1.2, Representation::Qoperator));
+    let again = parse(&spec.to_toml());
+    assert_eq!((again.train.prune, &again.export), (spec.train.prune, &spec.export));
+
+    // A small file is worth something even where it is not faster.
+    let small = parse(&format!("{base}[export]\nquantize = {{ format = \"float16\" }}\n"));
+    assert_eq!(small.export.quantize.min_speedup, 0.9);
+    assert!(parse(base).train.prune.is_none());
 }

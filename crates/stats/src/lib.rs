@@ -11,6 +11,7 @@ mod answers;
 mod bootstrap;
 mod calibration;
 mod classification;
+mod clipping;
 mod distribution;
 mod drift;
 mod entities;
@@ -34,6 +35,7 @@ pub use answers::{answer_f1, exact_match, normalize_answer};
 pub use bootstrap::{Bootstrap, basic_interval, percentile_interval, resample};
 pub use calibration::{Calibration, ReliabilityBin, calibration};
 pub use classification::{ClassMetrics, ClassificationMetrics, ConfusionMatrix, PointMetrics};
+pub use clipping::{Histogram, RangeRule};
 pub use drift::{
     ChiSquareTest, DriftPolicy, DriftVerdict, FeatureCounts, FeatureDrift, PsiTest, chi_square_test,
     js_divergence, judge_drift, psi, psi_test,

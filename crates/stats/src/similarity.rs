@@ -16,27 +16,39 @@ const PLACES: usize = 5;
 
 /// Hashes of the runs of five letters of a text, sorted, each once; of a shorter text the whole.
 pub fn shingles(text: &str) -> Vec<u32> {
+    let mut hashes = Vec::with_capacity(text.len());
+    each_run(text, |hash| hashes.push(hash));
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
+}
+
+/// The bands of the sketch of a text's [`shingles`], which need not be sorted for it.
+pub fn bands_of_text(text: &str) -> [u32; BANDS] {
+    let mut sketch = Sketch::default();
+    each_run(text, |hash| sketch.add(hash));
+    sketch.bands()
+}
+
+/// Hashes of the runs of five letters of a text in their order; of a shorter text the whole.
+fn each_run(text: &str, mut tell: impl FnMut(u32)) {
     /// Of the polynomial that rolls over the letters.
     const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
     let leaving = BASE.wrapping_pow(LETTERS as u32);
     let mut run = [0; LETTERS];
     let (mut rolled, mut letters) = (0u64, 0);
-    let mut hashes = Vec::with_capacity(text.len());
     for letter in text.chars().map(|letter| u64::from(u32::from(letter)) + 1) {
         let place = letters % LETTERS;
         rolled = rolled.wrapping_mul(BASE).wrapping_add(letter);
         rolled = rolled.wrapping_sub(leaving.wrapping_mul(std::mem::replace(&mut run[place], letter)));
         letters += 1;
         if letters >= LETTERS {
-            hashes.push(mix(rolled) as u32);
+            tell(mix(rolled) as u32);
         }
     }
-    if hashes.is_empty() {
-        hashes.push(mix(rolled) as u32);
+    if letters < LETTERS {
+        tell(mix(rolled) as u32);
     }
-    hashes.sort_unstable();
-    hashes.dedup();
-    hashes
 }
 
 /// Part of two sorted sets that is in both, of what is in either: 1 for equal sets, 0 for two empty ones.
@@ -52,29 +64,51 @@ pub fn jaccard(a: &[u32], b: &[u32]) -> f64 {
 
 /// The bands of the sketch of a set; of an empty set all bands are zero.
 pub fn bands(shingles: &[u32]) -> [u32; BANDS] {
-    let mut sketch = [u32::MAX; BANDS * PLACES];
-    for shingle in shingles {
-        let hash = mix(u64::from(*shingle));
-        let place = ((hash >> 32) * sketch.len() as u64 >> 32) as usize;
-        // A value of u32::MAX stands for an empty place.
-        sketch[place] = sketch[place].min((hash as u32).min(u32::MAX - 1));
+    let mut sketch = Sketch::default();
+    shingles.iter().for_each(|shingle| sketch.add(*shingle));
+    sketch.bands()
+}
+
+/// The least hash of each part of a set.
+struct Sketch {
+    /// [`u32::MAX`] stands for an empty place.
+    places: [u32; BANDS * PLACES],
+    is_empty: bool,
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self { places: [u32::MAX; BANDS * PLACES], is_empty: true }
     }
-    let filled = sketch;
-    if shingles.is_empty() {
-        return [0; BANDS];
+}
+
+impl Sketch {
+    /// Adding one twice changes nothing.
+    fn add(&mut self, shingle: u32) {
+        let hash = mix(u64::from(shingle));
+        let place = ((hash >> 32) * self.places.len() as u64 >> 32) as usize;
+        self.places[place] = self.places[place].min((hash as u32).min(u32::MAX - 1));
+        self.is_empty = false;
     }
-    for (place, value) in sketch.iter_mut().enumerate() {
-        let mut attempt = 0;
-        while *value == u32::MAX {
-            attempt += 1;
-            let from = mix((place as u64) << 32 | attempt) >> 32;
-            *value = filled[(from * filled.len() as u64 >> 32) as usize];
+
+    fn bands(mut self) -> [u32; BANDS] {
+        if self.is_empty {
+            return [0; BANDS];
         }
+        let filled = self.places;
+        for (place, value) in self.places.iter_mut().enumerate() {
+            let mut attempt = 0;
+            while *value == u32::MAX {
+                attempt += 1;
+                let from = mix((place as u64) << 32 | attempt) >> 32;
+                *value = filled[(from * filled.len() as u64 >> 32) as usize];
+            }
+        }
+        std::array::from_fn(|band| {
+            let values = &self.places[band * PLACES..(band + 1) * PLACES];
+            (values.iter().fold(band as u64, |hash, value| mix(hash ^ u64::from(*value))) >> 16) as u32
+        })
     }
-    std::array::from_fn(|band| {
-        let values = &sketch[band * PLACES..(band + 1) * PLACES];
-        (values.iter().fold(band as u64, |hash, value| mix(hash ^ u64::from(*value))) >> 16) as u32
-    })
 }
 
 /// The finalizer of splitmix64 (Steele, Lea & Flood 2014).
@@ -100,6 +134,11 @@ mod tests {
         assert_eq!(shingles("aaaaaaaa").len(), 1);
         assert_ne!(shingles("ab"), shingles("ac"));
         assert_eq!(bands(&[]), [0; BANDS]);
+        for text in
+            ["", "abc", "abcde", "the film the film the film", "\u{e4}\u{1f600} \u{4e2d}\u{6587} and so on"]
+        {
+            assert_eq!(bands_of_text(text), bands(&shingles(text)), "{text}");
+        }
     }
 
     /// Candidates as often as the formula `1 - (1 - s^5)^16` says, over sets of a known similarity.

@@ -17,6 +17,9 @@ pub struct Deployment {
     pub canary: Option<Canary>,
     /// The champion before this one, to go back to.
     pub previous: Option<String>,
+    /// The version that gets a copy of the requests and answers none.
+    #[serde(default)]
+    pub shadow: Option<Shadow>,
 }
 
 /// The version that answers.
@@ -45,6 +48,19 @@ pub struct Canary {
     pub reason: String,
 }
 
+/// A version that is compared with the one that answers, without an effect on answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The version.
+    pub version: String,
+    /// The share of the requests that it gets a copy of, 0 to 100.
+    pub percent: f64,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, as one sentence.
+    pub reason: String,
+}
+
 /// The part that a version plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +69,8 @@ pub enum Role {
     Champion,
     /// It answers a part of the requests, on trial.
     Canary,
+    /// It gets a copy of requests and answers none.
+    Shadow,
 }
 
 impl Role {
@@ -61,20 +79,43 @@ impl Role {
         match self {
             Self::Champion => "champion",
             Self::Canary => "canary",
+            Self::Shadow => "shadow",
         }
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Champion, Self::Canary].into_iter().find(|role| role.name() == name)
+        [Self::Champion, Self::Canary, Self::Shadow].into_iter().find(|role| role.name() == name)
     }
 }
 
 /// Changes are compare-and-swap: `expected` is the generation that the caller decided on. When the store has moved on
 /// but already shows what was asked for (a step repeated after a crash), that counts as success.
+/// A query of deployments. It names its columns: a process of another version may add some while a connection that knows
+/// the table without them is open, and a row is then longer than its reader was told.
+macro_rules! deployments {
+    ($which:literal) => {
+        concat!(
+            "SELECT model, generation, champion, champion_since, champion_reason, champion_by, previous, canary, \
+             canary_percent, canary_since, canary_reason, shadow, shadow_percent, shadow_since, shadow_reason \
+             FROM deployments ",
+            $which
+        )
+    };
+}
+
+const ALL: &str = deployments!("ORDER BY model");
+const BY_MODEL: &str = deployments!("WHERE model = ?1");
+
+/// The time as the file keeps it, in whole microseconds: what is returned is what is read later.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
 impl Store {
     /// The deployment of `model`; generation 0 without champion where nothing was ever deployed.
     pub async fn deployment(&self, model: &str) -> Result<Deployment, StoreError> {
-        let row = sqlx::query("SELECT * FROM deployments WHERE model = ?1")
+        let row = sqlx::query(BY_MODEL)
             .bind(model)
             .fetch_optional(self.pool())
             .await
@@ -84,15 +125,12 @@ impl Store {
 
     /// The deployments of all models.
     pub async fn deployments(&self) -> Result<Vec<Deployment>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM deployments ORDER BY model")
-            .fetch_all(self.pool())
-            .await
-            .map_err(self.failed("list deployments"))?;
+        let rows = sqlx::query(ALL).fetch_all(self.pool()).await.map_err(self.failed("list deployments"))?;
         rows.iter().map(read).collect()
     }
 
-    /// Makes `version` the champion. The one before it becomes `previous`; a canary ends, since it was measured
-    /// against another champion.
+    /// Makes `version` the champion. The one before it becomes `previous`; canary and shadow end, since they were
+    /// measured against another champion.
     pub async fn set_champion(
         &self,
         model: &str,
@@ -103,7 +141,8 @@ impl Store {
     ) -> Result<Deployment, StoreError> {
         let mut change = self.change_deployment(model).await?;
         let current = change.before.champion.as_ref().map(|champion| champion.version.clone());
-        if current.as_deref() == Some(version) && change.before.canary.is_none() {
+        let alone = change.before.canary.is_none() && change.before.shadow.is_none();
+        if current.as_deref() == Some(version) && alone {
             return Ok(change.before);
         }
         change.expect(expected)?;
@@ -112,12 +151,12 @@ impl Store {
             change.after.previous = current;
             change.after.champion = Some(Champion {
                 version: version.into(),
-                since: Timestamp::now(),
+                since: now(),
                 reason: reason.into(),
                 by: by.into(),
             });
         }
-        change.after.canary = None;
+        (change.after.canary, change.after.shadow) = (None, None);
         change.mark(self, version, VersionStatus::Promoted).await?;
         change.commit(self).await
     }
@@ -131,9 +170,7 @@ impl Store {
         percent: f64,
         reason: &str,
     ) -> Result<Deployment, StoreError> {
-        if !(0.0..=100.0).contains(&percent) {
-            return Err(StoreError::CanaryPercent { percent });
-        }
+        check_percent(percent)?;
         let mut change = self.change_deployment(model).await?;
         let present = change.before.canary.as_ref();
         if present.is_some_and(|canary| canary.version == version && canary.percent == percent) {
@@ -142,7 +179,7 @@ impl Store {
         change.expect(expected)?;
         change.require_version(self, version).await?;
         change.after.canary =
-            Some(Canary { version: version.into(), percent, since: Timestamp::now(), reason: reason.into() });
+            Some(Canary { version: version.into(), percent, since: now(), reason: reason.into() });
         change.commit(self).await
     }
 
@@ -162,7 +199,39 @@ impl Store {
         change.commit(self).await
     }
 
-    /// Goes back to the champion before this one; a canary ends. The champion that is left becomes `rolled_back`.
+    /// Gives `version` a copy of a share of the requests, or changes the share.
+    pub async fn set_shadow(
+        &self,
+        model: &str,
+        expected: i64,
+        version: &str,
+        percent: f64,
+        reason: &str,
+    ) -> Result<Deployment, StoreError> {
+        check_percent(percent)?;
+        let mut change = self.change_deployment(model).await?;
+        let present = change.before.shadow.as_ref();
+        if present.is_some_and(|shadow| shadow.version == version && shadow.percent == percent) {
+            return Ok(change.before);
+        }
+        change.expect(expected)?;
+        change.require_version(self, version).await?;
+        change.after.shadow =
+            Some(Shadow { version: version.into(), percent, since: now(), reason: reason.into() });
+        change.commit(self).await
+    }
+
+    /// Takes the shadow away.
+    pub async fn clear_shadow(&self, model: &str, expected: i64) -> Result<Deployment, StoreError> {
+        let mut change = self.change_deployment(model).await?;
+        if change.after.shadow.take().is_none() {
+            return Ok(change.before);
+        }
+        change.expect(expected)?;
+        change.commit(self).await
+    }
+
+    /// Goes back to the champion before this one; canary and shadow end. The champion that is left becomes `rolled_back`.
     pub async fn rollback(
         &self,
         model: &str,
@@ -176,20 +245,16 @@ impl Store {
         else {
             return Err(StoreError::NoPrevious { model: model.into() });
         };
-        change.after.champion = Some(Champion {
-            version: previous,
-            since: Timestamp::now(),
-            reason: reason.into(),
-            by: by.into(),
-        });
-        change.after.canary = None;
+        change.after.champion =
+            Some(Champion { version: previous, since: now(), reason: reason.into(), by: by.into() });
+        (change.after.canary, change.after.shadow) = (None, None);
         change.mark(self, &left.version, VersionStatus::RolledBack).await?;
         change.commit(self).await
     }
 
     async fn change_deployment(&self, model: &str) -> Result<Change, StoreError> {
         let mut transaction = self.write(CHANGE).await?;
-        let row = sqlx::query("SELECT * FROM deployments WHERE model = ?1")
+        let row = sqlx::query(BY_MODEL)
             .bind(model)
             .fetch_optional(&mut *transaction)
             .await
@@ -199,6 +264,13 @@ impl Store {
             .map_or_else(|| Ok(Deployment { model: model.into(), ..Default::default() }), read)?;
         Ok(Change { transaction, after: before.clone(), before })
     }
+}
+
+fn check_percent(percent: f64) -> Result<(), StoreError> {
+    if (0.0..=100.0).contains(&percent) {
+        return Ok(());
+    }
+    Err(StoreError::CanaryPercent { percent })
 }
 
 const CHANGE: &str = "change a deployment";
@@ -252,9 +324,11 @@ impl Change {
     async fn commit(mut self, store: &Store) -> Result<Deployment, StoreError> {
         let failed = store.failed(CHANGE);
         self.after.generation = self.before.generation + 1;
-        let Deployment { model, generation, champion, canary, previous } = &self.after;
+        let Deployment { model, generation, champion, canary, previous, shadow } = &self.after;
         sqlx::query(
-            "INSERT OR REPLACE INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT OR REPLACE INTO deployments (model, generation, champion, champion_since, champion_reason, \
+             champion_by, previous, canary, canary_percent, canary_since, canary_reason, shadow, shadow_percent, \
+             shadow_since, shadow_reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )
         .bind(model)
         .bind(generation)
@@ -267,6 +341,10 @@ impl Change {
         .bind(canary.as_ref().map(|canary| canary.percent))
         .bind(canary.as_ref().map(|canary| canary.since.as_microsecond()))
         .bind(canary.as_ref().map(|canary| &canary.reason))
+        .bind(shadow.as_ref().map(|shadow| &shadow.version))
+        .bind(shadow.as_ref().map(|shadow| shadow.percent))
+        .bind(shadow.as_ref().map(|shadow| shadow.since.as_microsecond()))
+        .bind(shadow.as_ref().map(|shadow| &shadow.reason))
         .execute(&mut *self.transaction)
         .await
         .map_err(&failed)?;
@@ -295,11 +373,21 @@ fn read(row: &SqliteRow) -> Result<Deployment, StoreError> {
             reason: columns.get("canary_reason")?,
         }),
     };
+    let shadow = match columns.get::<Option<String>>("shadow")? {
+        None => None,
+        Some(version) => Some(Shadow {
+            version,
+            percent: columns.get("shadow_percent")?,
+            since: columns.time("shadow_since")?,
+            reason: columns.get("shadow_reason")?,
+        }),
+    };
     Ok(Deployment {
         model: columns.get("model")?,
         generation: columns.get("generation")?,
         champion,
         canary,
         previous: columns.get("previous")?,
+        shadow,
     })
 }

@@ -108,8 +108,8 @@ pub enum StoreError {
         /// The generation in the store.
         actual: i64,
     },
-    /// The canary's share is not between 0 and 100.
-    #[error("a canary's share is between 0 and 100 percent, not {percent}")]
+    /// The share of a canary or a shadow is not between 0 and 100.
+    #[error("a share of the requests is between 0 and 100 percent, not {percent}")]
     CanaryPercent {
         /// What was asked for.
         percent: f64,

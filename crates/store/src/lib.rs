@@ -30,7 +30,7 @@ mod store;
 mod versions;
 
 pub use decisions::{Decision, NewDecision};
-pub use deployments::{Canary, Champion, Deployment, Role};
+pub use deployments::{Canary, Champion, Deployment, Role, Shadow};
 pub use drift::{DriftSnapshot, NewDriftSnapshot};
 pub use error::StoreError;
 pub use feedback::{Accepted, Feedback, LabelledQuery, LabelledRow, LabelledTally};

@@ -6,7 +6,8 @@
 use crate::{Store, StoreError};
 
 /// In order; a released one is never changed, only followed by another.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_shadow.sql")];
 
 /// The schema that this code reads and writes.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

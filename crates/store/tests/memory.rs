@@ -110,6 +110,64 @@ async fn a_deployment_is_promoted_tried_and_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_shadow_comes_and_goes_and_ends_with_its_champion() {
+    let Opened { store, folder: _folder } = open().await;
+    for name in ["1", "2", "3"] {
+        store.register_version(&version(name)).await.unwrap();
+    }
+    store.set_champion("m", 0, "1", "", "").await.unwrap();
+    assert!(matches!(store.set_shadow("m", 1, "2", -1.0, "").await, Err(StoreError::CanaryPercent { .. })));
+    assert!(matches!(store.set_shadow("m", 1, "9", 5.0, "").await, Err(StoreError::UnknownVersion { .. })));
+    let shadow = store.set_shadow("m", 1, "2", 50.0, "a look").await.unwrap();
+    assert_eq!(store.set_shadow("m", 1, "2", 50.0, "a look").await.unwrap(), shadow);
+    assert_eq!(store.deployment("m").await.unwrap(), shadow);
+    let shadow = shadow.shadow.unwrap();
+    assert_eq!((shadow.version.as_str(), shadow.percent, shadow.reason.as_str()), ("2", 50.0, "a look"));
+    // Beside a canary; the canary ends and the shadow stays.
+    store.set_canary("m", 2, "3", 5.0, "").await.unwrap();
+    let cleared = store.clear_canary("m", 3, VersionStatus::RolledBack).await.unwrap();
+    assert!(cleared.canary.is_none() && cleared.shadow.is_some());
+    assert_eq!(store.clear_shadow("m", 4).await.unwrap().shadow, None);
+    assert_eq!(store.clear_shadow("m", 4).await.unwrap().generation, 5);
+    store.set_shadow("m", 5, "2", 100.0, "").await.unwrap();
+    let promoted = store.set_champion("m", 6, "3", "", "").await.unwrap();
+    assert_eq!((promoted.generation, promoted.shadow), (7, None));
+    store.set_shadow("m", 7, "2", 100.0, "").await.unwrap();
+    assert_eq!(store.rollback("m", 8, "", "").await.unwrap().shadow, None);
+}
+
+#[tokio::test]
+async fn a_file_from_before_shadows_keeps_its_deployments() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = {
+        let store = Store::open_home(folder.path()).await.unwrap();
+        let path = store.path().to_owned();
+        store.close().await;
+        std::fs::remove_file(&path).unwrap();
+        path
+    };
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let old = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::raw_sql(include_str!("../migrations/0001_first.sql")).execute(&old).await.unwrap();
+    sqlx::raw_sql(
+        "PRAGMA user_version = 1;
+         INSERT INTO versions (model, version, artifact, status, created_at) VALUES ('m', '1', 'a', 'promoted', 0);
+         INSERT INTO deployments (model, generation, champion, champion_since, champion_reason, champion_by)
+         VALUES ('m', 7, '1', 0, 'because', 'ada');",
+    )
+    .execute(&old)
+    .await
+    .unwrap();
+    old.close().await;
+    let store = Store::open_home(folder.path()).await.unwrap();
+    let deployment = store.deployment("m").await.unwrap();
+    let champion = deployment.champion.unwrap();
+    assert_eq!((deployment.generation, champion.version.as_str(), champion.by.as_str()), (7, "1", "ada"));
+    assert_eq!((deployment.canary, deployment.shadow), (None, None));
+    assert!(store.set_shadow("m", 7, "1", 100.0, "").await.unwrap().shadow.is_some());
+}
+
+#[tokio::test]
 async fn a_version_without_artifact_cannot_serve() {
     let Opened { store, folder: _folder } = open().await;
     store.reserve_version("m", "run").await.unwrap();

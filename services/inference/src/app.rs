@@ -9,10 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Opts};
+use refit_metrics::Registry;
 use refit_store::Store;
+use tokio::sync::watch;
 
-use crate::{follow, queue::Queue, recorder::Recorder, routing::Model, workers::Job};
+use crate::{
+    access::{Access, Buckets},
+    api_error::ApiError,
+    cache::Answers,
+    catalog::Catalog,
+    follow,
+    job::{Job, Outlets},
+    limits::Limits,
+    process::ProcessMetrics,
+    queue::Queue,
+    routing::{Model, Residence},
+    telemetry::Telemetry,
+};
 
 /// State of the service, behind an `Arc`.
 pub(crate) struct App {
@@ -20,24 +34,42 @@ pub(crate) struct App {
     pub queue: Arc<Queue<Job>>,
     /// Absent when an artifact is served without a store.
     pub store: Option<Store>,
-    pub recorder: Option<Recorder>,
+    pub outlets: Outlets,
+    /// Absent when every text is computed.
+    pub answers: Option<Answers>,
+    pub catalog: Arc<Catalog>,
     pub registry: Registry,
     pub metrics: RequestMetrics,
+    pub process: ProcessMetrics,
     pub max_body_bytes: usize,
     pub deadline: Duration,
     pub accuracy_labels: u32,
-    pub draining: AtomicBool,
+    /// Whether the service stops; streams wait for it.
+    pub draining: watch::Sender<bool>,
+    /// Threads that compute.
+    pub workers: usize,
+    pub access: Access,
+    pub buckets: Buckets,
+    pub limits: Arc<Limits>,
+    pub log_payloads: bool,
+    /// Absent when no spans are exported.
+    pub telemetry: Option<Telemetry>,
 }
 
 /// The models by name. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Models(Arc<RwLock<BTreeMap<String, Arc<Model>>>>);
+pub(crate) struct Models {
+    by_name: Arc<RwLock<BTreeMap<String, Arc<Model>>>>,
+    started: Arc<AtomicBool>,
+}
 
 /// Counts of requests and of feedback.
 #[derive(Clone)]
 pub(crate) struct RequestMetrics {
     pub requests: IntCounterVec,
+    pub rejected: IntCounterVec,
     pub feedback: IntCounterVec,
+    reloads: IntCounterVec,
 }
 
 impl RequestMetrics {
@@ -53,42 +85,86 @@ impl RequestMetrics {
             Opts::new("refit_feedback_total", "True labels that arrived, by whether the answer was right."),
             &["model", "version", "outcome"],
         )?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(feedback.clone()))?;
-        Ok(Self { requests, feedback })
+        let rejected = IntCounterVec::new(
+            Opts::new("refit_requests_rejected_total", "Requests that got no answer, by why."),
+            &["reason"],
+        )?;
+        let reloads = IntCounterVec::new(
+            Opts::new(
+                "refit_reloads_total",
+                "Times that the file of tokens or the certificate was read anew, by outcome: used or failed.",
+            ),
+            &["file", "outcome"],
+        )?;
+        for counter in [&requests, &rejected, &feedback, &reloads] {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        Ok(Self { requests, rejected, feedback, reloads })
+    }
+
+    /// Counts that a file was read again.
+    pub fn reloaded(&self, file: &str, used: bool) {
+        self.reloads.with_label_values(&[file, if used { "used" } else { "failed" }]).inc();
     }
 }
 
 impl Models {
     pub fn get(&self, name: &str) -> Option<Arc<Model>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     pub fn get_or_add(&self, name: &str) -> Arc<Model> {
-        let mut models = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(models.entry(name.to_owned()).or_insert_with(|| Arc::new(Model::new(name))))
     }
 
     pub fn all(&self) -> Vec<Arc<Model>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Models {
+    /// Everything that is deployed has been loaded once, or could not be.
+    pub fn mark_started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service has begun. It never goes back.
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 }
 
 impl App {
-    /// Whether requests should be sent here: there is a model, and all have a version that answers.
+    /// Loads the model if it is only loaded on demand. Every request for an answer begins with this: a model that is
+    /// asked for stays in memory longer than others.
+    pub async fn awake(&self, model: &Model) -> Result<(), ApiError> {
+        model.touch();
+        if model.routing().champion.is_none() {
+            self.catalog.wake(model).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether requests should be sent here: there is a model, and all that are to be in memory have a version that
+    /// answers.
     pub fn is_ready(&self) -> bool {
         let models = self.models.all();
-        let answers = |model: &Arc<Model>| model.routing().champion.is_some();
+        let rests = |model: &Model| matches!(model.residence(), Residence::OnDemand | Residence::Unloaded);
+        let answers = |model: &Arc<Model>| model.routing().champion.is_some() || rests(model);
         !self.is_draining() && !models.is_empty() && models.iter().all(answers)
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
     }
 
     /// Brings the gauges up to date and writes all metrics in the text format.
     pub async fn render_metrics(&self) -> Result<String, prometheus::Error> {
-        for model in self.models.all() {
+        self.process.update();
+        let models = self.models.all();
+        self.queue.retain(|name| models.iter().any(|model| &*model.name == name));
+        for model in models {
             for (serving, _) in model.routing().serving() {
                 serving.model.watch.publish_drift(Instant::now());
             }

@@ -4,6 +4,8 @@ use refit_artifact::ArtifactError;
 use refit_predictor::PredictorError;
 use refit_store::StoreError;
 
+use crate::{access::TokenFileError, tls::TlsError};
+
 /// Why the service cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -24,6 +26,12 @@ pub enum ServeError {
     /// The server stopped.
     #[error("the HTTP server stopped")]
     Http(#[source] io::Error),
+    /// A GPU was asked for.
+    #[error("`serve.device` is \"cuda\", and no GPU can be used: {reason}")]
+    Device {
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// The system gives no more threads.
     #[error("cannot start a thread: raise the limit of threads, or lower `serve.sessions`")]
     Thread(#[source] io::Error),
@@ -33,6 +41,28 @@ pub enum ServeError {
     /// A model cannot be served.
     #[error("the model cannot be served")]
     Load(#[from] LoadError),
+    /// The file of tokens cannot be used.
+    #[error("the file of tokens {} cannot be used", .path.display())]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenFileError,
+    },
+    /// The certificate cannot be used.
+    #[error("TLS cannot be offered")]
+    Tls(#[from] TlsError),
+    /// Spans cannot be sent there.
+    #[error("spans cannot be exported: check `serve.telemetry.endpoint`")]
+    Telemetry(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The folder for what waits for the store cannot be used.
+    #[error("{} cannot be used for predictions that wait for the store", .path.display())]
+    Spool {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Two metrics have the same name.
     #[error("the metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -66,6 +96,28 @@ pub enum LoadError {
     /// The store does not know the version.
     #[error("the store does not give its artifact")]
     Store(#[from] StoreError),
+    /// No version of it is deployed, or there is no such model.
+    #[error("no version of a model {model:?} is deployed")]
+    NotDeployed {
+        /// The name that was asked for.
+        model: String,
+    },
+    /// It does not fit beside those that stay.
+    #[error(
+        "it needs {needed} bytes, and the models that stay leave no room: raise serve.memory_budget (now {budget}), or unload others"
+    )]
+    NoRoom {
+        /// Bytes of its weights.
+        needed: u64,
+        /// Bytes that all models may hold.
+        budget: u64,
+    },
+    /// It failed a moment ago.
+    #[error("it could not be loaded and is tried again later: {reason}")]
+    Again {
+        /// Why it failed.
+        reason: String,
+    },
     /// Loading it panicked.
     #[error("loading it failed: {0}")]
     Panicked(String),

@@ -3,12 +3,16 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
 use refit_artifact::Reference;
+use refit_metrics::Registry;
 use refit_predictor::Observation;
 use refit_stats::{DriftVerdict, FeatureCounts, FeatureDrift, judge_drift, wilson};
 use refit_store::{LabelledTally, NewDriftSnapshot};
@@ -101,6 +105,8 @@ pub(crate) struct Watch {
     counters: Vec<Vec<IntCounter>>,
     metrics: MonitorMetrics,
     window: Mutex<Window>,
+    /// As it was judged last.
+    drifted: AtomicBool,
 }
 
 /// The latest observations, and how many of them are in each bin of each feature.
@@ -140,7 +146,13 @@ impl Watch {
             counters,
             metrics: metrics.clone(),
             window: Mutex::new(Window { observations: VecDeque::new(), counts, retired: false }),
+            drifted: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the window had drifted when it was judged last.
+    pub fn is_drifted(&self) -> bool {
+        self.drifted.load(Ordering::Relaxed)
     }
 
     /// Counts one answer.
@@ -175,11 +187,13 @@ impl Watch {
         for verdict in &verdicts {
             self.publish_feature(verdict);
         }
+        let drifted = verdicts.iter().any(|verdict| verdict.verdict == DriftVerdict::Drifted);
+        self.drifted.store(drifted, Ordering::Relaxed);
         Some(NewDriftSnapshot {
             model: model.to_owned(),
             version: version.to_owned(),
             observations: window.observations.len() as u64,
-            drifted: verdicts.iter().any(|verdict| verdict.verdict == DriftVerdict::Drifted),
+            drifted,
             features: serde_json::to_value(&verdicts).unwrap_or_default(),
         })
     }

@@ -1,6 +1,12 @@
 //! Which version answers a text.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use refit_store::Role;
@@ -11,6 +17,24 @@ use crate::loaded::LoadedModel;
 pub(crate) struct Model {
     pub name: Arc<str>,
     routing: RwLock<Arc<Routing>>,
+    residence: Mutex<Residence>,
+    /// Milliseconds from `born` to the last request.
+    used: AtomicU64,
+    born: Instant,
+}
+
+/// Whether a model is to be in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Residence {
+    /// It is loaded as soon as it can be.
+    #[default]
+    Wanted,
+    /// The same, and it does not give way to others.
+    Pinned,
+    /// There was no room, or others needed it: the next request loads it.
+    OnDemand,
+    /// It was unloaded by hand, and stays so until it is loaded by hand.
+    Unloaded,
 }
 
 /// The versions that answer. Never changed, only replaced: a request that has one keeps it.
@@ -20,6 +44,8 @@ pub(crate) struct Routing {
     pub generation: i64,
     pub champion: Option<Serving>,
     pub canary: Option<(Serving, f64)>,
+    /// What answers nobody, and the percent of the requests that it gets a copy of.
+    pub shadow: Option<(Serving, f64)>,
 }
 
 /// A loaded version, and what is to be known about its service.
@@ -32,7 +58,40 @@ pub(crate) struct Serving {
 
 impl Model {
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), routing: RwLock::default() }
+        Self {
+            name: name.into(),
+            routing: RwLock::default(),
+            residence: Mutex::default(),
+            used: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
+
+    pub fn residence(&self) -> Residence {
+        *self.lock_residence()
+    }
+
+    pub fn set_residence(&self, residence: Residence) {
+        *self.lock_residence() = residence;
+    }
+
+    fn lock_residence(&self) -> MutexGuard<'_, Residence> {
+        self.residence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request came in.
+    pub fn touch(&self) {
+        self.used.store(self.born.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// When the last request came in; when the model became known, if there was none.
+    pub fn last_used(&self) -> Instant {
+        self.born + Duration::from_millis(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that its versions hold.
+    pub fn memory_bytes(&self) -> u64 {
+        self.routing().loaded().map(|(serving, _)| serving.model.memory_bytes).sum()
     }
 
     pub fn routing(&self) -> Arc<Routing> {
@@ -61,6 +120,17 @@ impl Routing {
     /// The serving version of this name.
     pub fn version(&self, version: &str) -> Option<(&Serving, Role)> {
         self.serving().find(|(serving, _)| &*serving.model.version == version)
+    }
+
+    /// The version that gets a copy of the requests with `key`, if there is one.
+    pub fn shadow_for(&self, key: &str) -> Option<&Arc<LoadedModel>> {
+        let (shadow, percent) = self.shadow.as_ref()?;
+        (position(&shadow.model.version, key) < *percent).then_some(&shadow.model)
+    }
+
+    /// All versions in memory.
+    pub fn loaded(&self) -> impl Iterator<Item = (&Serving, Role)> {
+        self.serving().chain(self.shadow.iter().map(|(shadow, _)| (shadow, Role::Shadow)))
     }
 
     /// All serving versions.

@@ -5,7 +5,7 @@
 //! | `GET /` | the console page |
 //! | `GET /v1/state` | what was observed last, and what is planned |
 //! | `GET /v1/decisions?limit=` | what was decided, newest last, with the evidence |
-//! | `POST /v1/models/{model}/promote`, `/rollback`, `/refit` | what a person decides |
+//! | `POST /v1/models/{model}/promote`, `/canary`, `/shadow`, `/rollback`, `/refit` | what a person decides |
 //! | `GET /metrics`, `GET /healthz` | for Prometheus and for whoever restarts dead processes |
 
 mod act;
@@ -22,7 +22,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use prometheus::{Registry, TextEncoder};
+use prometheus::TextEncoder;
+use refit_metrics::Registry;
 use refit_store::{Store, StoreError};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -46,6 +47,8 @@ pub(crate) fn router(context: Context) -> Router {
         .route("/v1/state", get(answers::state))
         .route("/v1/decisions", get(answers::decisions))
         .route("/v1/models/{model}/promote", post(act::promote))
+        .route("/v1/models/{model}/canary", post(act::canary))
+        .route("/v1/models/{model}/shadow", post(act::shadow))
         .route("/v1/models/{model}/rollback", post(act::rollback))
         .route("/v1/models/{model}/refit", post(act::refit))
         .route("/metrics", get(metrics))
@@ -70,6 +73,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let status = match &error {
             StoreError::UnknownVersion { .. } => StatusCode::NOT_FOUND,
+            StoreError::CanaryPercent { .. } => StatusCode::BAD_REQUEST,
             StoreError::NoPrevious { .. } | StoreError::StaleDeployment { .. } => StatusCode::CONFLICT,
             StoreError::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -23,6 +23,8 @@ pub struct SchedulerConfig {
     pub binary: PathBuf,
     /// Base addresses of the inference services (`http://127.0.0.1:8080`), one a replica.
     pub inference: Vec<String>,
+    /// What the inference services ask for before they show their metrics.
+    pub inference_token: Option<String>,
     /// Where the control API and console page listen; port 0 takes a free one.
     pub address: SocketAddr,
     /// How often to look.
@@ -49,7 +51,8 @@ impl SchedulerConfig {
             home: home.to_owned(),
             cache: None,
             binary: binary.to_owned(),
-            inference: vec![format!("http://{}", spec.serve.address)],
+            inference: vec![format!("http://{}", spec.serve.monitoring.unwrap_or(spec.serve.address))],
+            inference_token: None,
             address: spec.refit.address,
             poll: spec.refit.poll.0,
             mode: Mode::Act,

@@ -1,4 +1,5 @@
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, Opts};
+use refit_metrics::Registry;
 
 use crate::{
     memory::{Memory, PhaseRecord},
@@ -48,7 +49,7 @@ impl Metrics {
             )?,
             phase: gauge(
                 "refit_loop_phase",
-                "1 for the phase that the loop is in, 0 for the others.",
+                "1 for the phase that the loop is in (watching, training, gating, canary), 0 for the others.",
                 &["model", "phase"],
             )?,
             alarms: gauge(
@@ -58,7 +59,8 @@ impl Metrics {
             )?,
             missing: gauge(
                 "refit_observation_missing",
-                "1 if an observation that should be there is not.",
+                "1 if an observation that should be there is not (metrics, champion, traffic, labels, baseline, \
+                 reference, canary_metrics), 0 if it is.",
                 &["model", "what"],
             )?,
             log_wealth: gauge(
@@ -118,5 +120,43 @@ impl Metrics {
     /// Counts a decision.
     pub(crate) fn decided(&self, model: &str, kind: &str) {
         self.decisions.with_label_values(&[model, kind]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use refit_metrics::Section;
+
+    use super::*;
+
+    #[test]
+    fn the_inventory_is_what_the_scheduler_registers() {
+        let registry = Registry::new();
+        Metrics::register(&registry).unwrap();
+        let families = registry.inventory();
+        assert_eq!(families.iter().find_map(refit_metrics::MetricFamily::problem), None);
+        let help = |name: &str| {
+            let family = families.iter().find(|family| family.name == name);
+            family.map(|family| family.help.clone()).unwrap_or_default()
+        };
+        for phase in PhaseRecord::NAMES {
+            assert!(help("refit_loop_phase").contains(phase), "{phase}");
+        }
+        for what in OBSERVATIONS {
+            assert!(help("refit_observation_missing").contains(what), "{what}");
+        }
+
+        let command = "cargo test -p refit-scheduler --lib inventory";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+        let page = std::fs::read_to_string(&path).unwrap();
+        let section = Section { title: "Scheduler", command, families: &families };
+        let wanted = section.in_page(&page).expect("docs/metrics.md has the section");
+        if std::env::var_os("REFIT_REGENERATE").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        } else {
+            assert!(page == wanted, "docs/metrics.md is stale: run REFIT_REGENERATE=1 {command}");
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Observer {
         let policy =
             DriftPolicy { alpha: drift.alpha(), floor: drift.min_psi, min_observations: drift.min_rows };
         Self {
-            scraper: Scraper::new(&config.inference),
+            scraper: Scraper::new(&config.inference, config.inference_token.as_deref()),
             windows: drift::Windows::new(drift.window.0.as_secs() as Seconds, policy),
             config: config.clone(),
             store: store.clone(),

@@ -24,6 +24,43 @@ pub async fn promote(store: &Store, order: Order<'_>, version: &str) -> Result<D
     Ok(deployment)
 }
 
+/// Gives a version a share of the requests, or changes its share. The loop leaves a canary that it did not begin to the
+/// person who did.
+pub async fn canary(
+    store: &Store,
+    order: Order<'_>,
+    version: &str,
+    percent: f64,
+) -> Result<Deployment, StoreError> {
+    let generation = store.deployment(order.model).await?.generation;
+    let deployment = store.set_canary(order.model, generation, version, percent, order.reason).await?;
+    let what = format!("version {version} answers {percent} % of the requests");
+    record(store, order, "canary", &what, deployment.generation).await?;
+    Ok(deployment)
+}
+
+/// Gives a version a copy of a share of the requests; it answers none.
+pub async fn shadow(
+    store: &Store,
+    order: Order<'_>,
+    version: &str,
+    percent: f64,
+) -> Result<Deployment, StoreError> {
+    let generation = store.deployment(order.model).await?.generation;
+    let deployment = store.set_shadow(order.model, generation, version, percent, order.reason).await?;
+    let what = format!("version {version} gets a copy of {percent} % of the requests");
+    record(store, order, "shadow", &what, deployment.generation).await?;
+    Ok(deployment)
+}
+
+/// Takes the shadow away.
+pub async fn end_shadow(store: &Store, order: Order<'_>) -> Result<Deployment, StoreError> {
+    let generation = store.deployment(order.model).await?.generation;
+    let deployment = store.clear_shadow(order.model, generation).await?;
+    record(store, order, "shadow", "the shadow is taken away", deployment.generation).await?;
+    Ok(deployment)
+}
+
 /// Takes the canary back if there is one, else goes back to the champion before this one.
 pub async fn rollback(store: &Store, order: Order<'_>) -> Result<Deployment, StoreError> {
     let before = store.deployment(order.model).await?;

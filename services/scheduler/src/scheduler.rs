@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use prometheus::Registry;
+use refit_metrics::Registry;
 use refit_store::Store;
 use tokio::{net::TcpListener, sync::Notify};
 

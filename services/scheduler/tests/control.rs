@@ -80,6 +80,43 @@ async fn a_person_promotes_and_takes_back() {
 }
 
 #[tokio::test]
+async fn a_person_tries_versions_on_requests() {
+    let world = World::new(&WELL, 60, 9).await;
+    let store = world.store().await;
+    let running = Running::start(&world).await;
+    let order = async |what: &str, body: Value| running.order(&format!("reviews/{what}"), body).await;
+    let (status, answer) = order("shadow", json!({ "version": "2", "reason": "a look", "by": "ada" })).await;
+    assert_eq!((status, &answer["deployment"]["shadow"]["percent"]), (200, &json!(100.0)));
+    // The page shows what the loop saw last.
+    let mut looks = 0;
+    while !running.text("/").await.contains("is a shadow with a copy of 100 %") {
+        looks += 1;
+        assert!(looks < 100, "the page does not show the shadow");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(order("shadow", json!({ "by": "ada" })).await.0, 200);
+    assert_eq!(store.deployment(MODEL).await.unwrap().shadow, None);
+    let (status, _) =
+        order("canary", json!({ "version": "2", "percent": 5, "reason": "trial", "by": "ada" })).await;
+    assert_eq!((status, store.deployment(MODEL).await.unwrap().canary.unwrap().percent), (200, 5.0));
+    assert_eq!(order("rollback", json!({ "reason": "enough", "by": "ada" })).await.0, 200);
+    assert_eq!((store.deployment(MODEL).await.unwrap().canary, champion(&store).await.as_str()), (None, "1"));
+    assert_eq!(order("canary", json!({ "version": "2" })).await.0, 400);
+    assert_eq!(order("canary", json!({ "version": "2", "percent": 101 })).await.0, 400);
+    assert_eq!(order("shadow", json!({ "version": "9" })).await.0, 404);
+    let decisions = running.json("/v1/decisions").await;
+    let kinds: Vec<&str> = decisions["decisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|decision| decision["evidence"]["by"] == "ada")
+        .map(|decision| decision["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["shadow", "shadow", "canary", "rollback"]);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn orders_that_cannot_be_carried_out() {
     let world = World::new(&WELL, 0, 9).await;
     let running = Running::start(&world).await;

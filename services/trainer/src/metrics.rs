@@ -1,8 +1,8 @@
 use crate::run::{Run, Status};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
 };
+use refit_metrics::Registry;
 
 /// What the service tells Prometheus.
 #[derive(Clone, Debug)]
@@ -48,12 +48,21 @@ impl Metrics {
                 "1 while a device trains a model.",
                 &["model", "device"],
             )?,
-            runs: counter("refit_trainer_runs_total", "Runs that ended.", &["model", "outcome"])?,
+            runs: counter(
+                "refit_trainer_runs_total",
+                "Runs that ended: succeeded, failed or cancelled.",
+                &["model", "outcome"],
+            )?,
             step_duration,
-            tokens: counter("refit_trainer_tokens_total", "Tokens trained on.", &["model"])?,
+            tokens: counter(
+                "refit_trainer_tokens_total",
+                "Tokens trained on, padding left out.",
+                &["model"],
+            )?,
             tokens_a_second: gauge(
                 "refit_trainer_tokens_per_second",
-                "Tokens of the last step, padding left out, by its time.",
+                "Tokens of the last step by its time; absent while the model is not trained, as loss, progress and \
+                 memory are.",
                 &["model"],
             )?,
             loss: gauge("refit_trainer_loss", "Training loss of the last step.", &["model"])?,
@@ -64,7 +73,7 @@ impl Metrics {
             )?,
             memory: gauge(
                 "refit_trainer_memory_bytes",
-                "Memory that the process of a run holds.",
+                "Memory that the process of the run holds.",
                 &["model"],
             )?,
         })
@@ -94,27 +103,30 @@ impl Metrics {
         }
     }
 
-    /// The numbers of one model's run.
+    /// The numbers of one model's run. What is not known yet has no value: a loss of 0 before the first step would be a
+    /// lie.
     pub fn of(&self, model: &str) -> OfRun {
         OfRun {
+            model: model.to_owned(),
             step_duration: self.step_duration.with_label_values(&[model]),
             tokens: self.tokens.with_label_values(&[model]),
-            tokens_a_second: self.tokens_a_second.with_label_values(&[model]),
-            loss: self.loss.with_label_values(&[model]),
-            progress: self.progress.with_label_values(&[model]),
-            memory: self.memory.with_label_values(&[model]),
+            tokens_a_second: self.tokens_a_second.clone(),
+            loss: self.loss.clone(),
+            progress: self.progress.clone(),
+            memory: self.memory.clone(),
         }
     }
 }
 
 /// The numbers of one model's run.
 pub struct OfRun {
+    model: String,
     step_duration: Histogram,
     tokens: IntCounter,
-    tokens_a_second: Gauge,
-    loss: Gauge,
-    progress: Gauge,
-    memory: Gauge,
+    tokens_a_second: GaugeVec,
+    loss: GaugeVec,
+    progress: GaugeVec,
+    memory: GaugeVec,
 }
 
 impl OfRun {
@@ -125,18 +137,50 @@ impl OfRun {
         self.step_duration.observe(seconds);
         self.tokens.inc_by(tokens);
         if seconds > 0.0 {
-            self.tokens_a_second.set(tokens as f64 / seconds);
+            self.set(&self.tokens_a_second, tokens as f64 / seconds);
         }
         if let Some(loss) = number("loss") {
-            self.loss.set(loss);
+            self.set(&self.loss, loss);
         }
         if let (Some(step), Some(total)) = (number("step"), number("total")) {
-            self.progress.set((step + 1.0) / total.max(1.0));
+            self.set(&self.progress, (step + 1.0) / total.max(1.0));
         }
     }
 
     /// The process holds so much.
     pub fn memory(&self, bytes: f64) {
-        self.memory.set(bytes);
+        self.set(&self.memory, bytes);
+    }
+
+    fn set(&self, gauge: &GaugeVec, value: f64) {
+        gauge.with_label_values(&[self.model.as_str()]).set(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use refit_metrics::Section;
+
+    use super::*;
+
+    #[test]
+    fn the_inventory_is_what_the_trainer_registers() {
+        let registry = Registry::new();
+        Metrics::register(&registry).unwrap();
+        let families = registry.inventory();
+        assert_eq!(families.iter().find_map(refit_metrics::MetricFamily::problem), None);
+
+        let command = "cargo test -p refit-training --lib inventory";
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+        let page = std::fs::read_to_string(&path).unwrap();
+        let section = Section { title: "Trainer", command, families: &families };
+        let wanted = section.in_page(&page).expect("docs/metrics.md has the section");
+        if std::env::var_os("REFIT_REGENERATE").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        } else {
+            assert!(page == wanted, "docs/metrics.md is stale: run REFIT_REGENERATE=1 {command}");
+        }
     }
 }

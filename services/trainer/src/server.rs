@@ -4,7 +4,7 @@ use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::routes::{Context, router};
 use crate::{TrainerConfig, TrainerError, process};
-use prometheus::Registry;
+use refit_metrics::Registry;
 use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::time::Duration;

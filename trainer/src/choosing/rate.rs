@@ -9,6 +9,7 @@ use crate::fit::{gradients, plan};
 use crate::optimizer::{AdamW, global_norm};
 use crate::precision;
 use crate::training::with_threads;
+use crate::zeros::KeptZeros;
 use refit_graph::Model;
 use refit_predictor::Engines;
 use refit_spec::{Spec, TrainSpec};
@@ -110,6 +111,7 @@ fn run(
     let mut program = precision::compile(graph, material.task, spec.precision, device)?;
     let mut optimizer =
         AdamW::new(&program, spec.weight_decay)?.with_layer_decay(&graph.graph, spec.layer_decay);
+    let zeros = KeptZeros::new(&program, &graph.graph, spec);
     let lengths = material.train.lengths();
     let plan = plan(material.train, spec)?;
     let (mut step, mut smoothing) = (0, Smoothing::default());
@@ -125,7 +127,8 @@ fn run(
             request.running.stop.check("during the range test")?;
             let started = Instant::now();
             let rate = rate_of(step, request);
-            let (loss, gradients) = gradients(&program, batches, material, spec, step)?;
+            let (loss, mut gradients) = gradients(&program, batches, material, spec, step)?;
+            zeros.keep(&program, &mut gradients)?;
             let smoothed = smoothing.add(loss);
             test.points.push(RangePoint { rate, loss, smoothed });
             let least = test.points.iter().map(|point| point.smoothed).fold(f64::INFINITY, f64::min);

@@ -132,7 +132,13 @@ pub(super) fn normalized(text: &str) -> String {
         if !normalized.is_empty() {
             normalized.push(' ');
         }
-        normalized.extend(word.chars().flat_map(char::to_lowercase));
+        if word.is_ascii() {
+            let begin = normalized.len();
+            normalized.push_str(word);
+            normalized[begin..].make_ascii_lowercase();
+        } else {
+            normalized.extend(word.chars().flat_map(char::to_lowercase));
+        }
     }
     normalized
 }

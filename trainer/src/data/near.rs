@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use refit_spec::{DataSpec, NearDuplicates};
-use refit_stats::similarity::{BANDS, bands, jaccard, shingles};
+use refit_stats::similarity::{BANDS, bands_of_text, jaccard, shingles};
 
 use super::audit::{Audit, FindingKind, normalized};
 use super::error::DataError;
@@ -69,7 +69,7 @@ impl Bands {
             let mut number = index.places.len() as u32;
             index.places.extend(&part.places);
             for rows in part.rows(spool).chunks(ROWS_AT_ONCE) {
-                let sketches: Vec<_> = rows?.par_iter().map(|row| bands(&of_texts(row))).collect();
+                let sketches: Vec<_> = rows?.par_iter().map(bands_of_row).collect();
                 for sketch in sketches {
                     index.rows.iter_mut().zip(sketch).for_each(|(band, hash)| band.push((hash, number)));
                     number += 1;
@@ -87,9 +87,8 @@ impl Bands {
         threshold: f64,
         spool: &Spool<Row>,
     ) -> Result<Option<(Row, f64)>, DataError> {
-        let own = of_texts(row);
         let mut candidates = Vec::new();
-        for (band, hash) in self.rows.iter().zip(bands(&own)) {
+        for (band, hash) in self.rows.iter().zip(bands_of_row(row)) {
             let first = band.partition_point(|(other, _)| *other < hash);
             let same = band[first..].iter().take_while(|(other, _)| *other == hash);
             candidates.extend(same.take(MOST_CANDIDATES).map(|(_, number)| *number));
@@ -108,9 +107,9 @@ impl Bands {
     }
 }
 
-/// Shingles of all texts of a row.
-fn of_texts(row: &Row) -> Vec<u32> {
-    shingles(&texts(row).concat())
+/// Bands of all texts of a row together.
+fn bands_of_row(row: &Row) -> [u32; BANDS] {
+    bands_of_text(&texts(row).concat())
 }
 
 /// Of each text with its like, the least: two questions about one text are two rows.

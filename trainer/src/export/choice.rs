@@ -1,211 +1,281 @@
-//! Which file is served: int8 where it is as good and faster on this machine, in the engine that serves.
+//! Which file is served: measures forms in an engine of this machine until the plan knows the fastest that is as
+//! good as float32.
 
-use super::{Forms, answer, session};
+use super::plan::{Attempt, Measured, Rule, Step, Verdict, best, next};
+use super::{Forms, explain, format, measure, sensitivity, session};
 use crate::TrainError;
+use crate::event::{Event, Listener};
 use crate::examples::Example;
 use crate::task::Task;
-use refit_artifact::Precision;
-use refit_engine::{Engine, Session};
-use refit_spec::{Quantize, QuantizeFormat};
-use refit_stats::{
-    Bootstrap, Interval, PairedCounts, StatsError, non_inferiority, percentile_interval, resample, wilson,
-};
-use std::time::Instant;
+use refit_artifact::{Candidate, EngineSearch, Precision, Sensitivity, Serving};
+use refit_engine::Engine;
+use refit_spec::Quantize;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-/// Level of the intervals.
-const CONFIDENCE: f64 = 0.95;
-/// Rows that are timed, and how often.
-const TIMED_ROWS: usize = 48;
-const TIMED_ROUNDS: usize = 3;
+/// After this long in one engine no further form with layers in float32 is made: what is found then is served.
+const LONGEST_SEARCH: Duration = Duration::from_secs(300);
+/// Held-out rows that a form answers at most.
+const MOST_ROWS: usize = 4000;
 
-/// One file that could be served.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// Its precision.
-    pub precision: Precision,
-    /// Its size.
-    pub bytes: usize,
-    /// Mean rightness on the held-out rows: accuracy where an answer is right or wrong.
-    pub accuracy: Interval,
-    /// Median time of one row, alone in its batch, on one thread, in milliseconds.
-    pub latency_ms: f64,
-}
-
-/// What is served, and why.
+/// What one engine serves, and why.
 #[derive(Debug, Clone)]
 pub struct Choice {
     /// The precision of the file that is served.
     pub precision: Precision,
     /// Why, as one sentence.
     pub reason: String,
-    /// float32 and, if it was made, int8.
+    /// The name of the engine.
+    pub engine: &'static str,
+    /// float32 and every other form that was measured, in order.
     pub candidates: Vec<Candidate>,
-    /// Accuracy that int8 loses against float32, with its paired interval.
-    pub accuracy_drop: Option<Interval>,
-    /// Time of float32 over time of int8.
-    pub speedup: Option<f64>,
+    /// What each layer alone does in a precision that was searched, the one first that is left in float32 first.
+    pub sensitivity: Vec<Sensitivity>,
+    /// The weights whose layers stay in float32 in the file that is served.
+    pub float_layers: Vec<String>,
 }
 
-/// Measures both files on held-out `rows` of `task` in `engine` and applies the rule of the spec.
+impl Choice {
+    /// The form of this precision that was measured first: whole.
+    pub fn whole(&self, precision: Precision) -> Option<&Candidate> {
+        self.candidates.iter().find(|candidate| candidate.precision == precision)
+    }
+
+    /// As the manifest holds it; the file that is served has this name.
+    pub fn record(&self, file: &str) -> EngineSearch {
+        EngineSearch {
+            serving: Serving {
+                file: file.to_owned(),
+                precision: self.precision,
+                float_layers: self.float_layers.clone(),
+                engine: self.engine.to_owned(),
+                reason: self.reason.clone(),
+            },
+            machine: refit_predictor::machine(),
+            candidates: self.candidates.clone(),
+            sensitivity: self.sensitivity.clone(),
+        }
+    }
+}
+
+/// Measures forms on held-out `rows` of `task` in each of `engines` and applies the rule of the spec.
 ///
 /// # Errors
-/// When the engine fails, or there are no rows.
+/// When an engine fails, or there are no rows.
 pub fn choose(
     forms: &Forms,
     task: &dyn Task,
     rows: &[Example],
-    engine: &dyn Engine,
-    rule: &Quantize,
-) -> Result<Choice, TrainError> {
-    let mut float32 = session(engine, &forms.float32)?;
-    if rule.format == QuantizeFormat::None {
-        let right = outcomes(float32.as_mut(), task, rows)?;
-        let [latency] = latencies([float32.as_mut()], task.output(), rows)?;
-        return Ok(Choice {
+    engines: &[&dyn Engine],
+    asked: &Quantize,
+    tell: &mut Listener<'_>,
+) -> Result<Vec<Choice>, TrainError> {
+    let rows = &rows[..rows.len().min(MOST_ROWS)];
+    // float32 answers alike in every engine, which parity has shown.
+    let right = match engines.first() {
+        Some(engine) => measure::rightness(*engine, &forms.float32, task, rows)?,
+        None => return Ok(Vec::new()),
+    };
+    let asked = Asked { forms, task, rows, right, quantize: asked };
+    engines.iter().map(|engine| choose_in(&asked, *engine, tell)).collect()
+}
+
+fn choose_in(asked: &Asked<'_>, engine: &dyn Engine, tell: &mut Listener<'_>) -> Result<Choice, TrainError> {
+    let began = Instant::now();
+    let mut search = Search::begin(asked, engine)?;
+    let served = loop {
+        match next(&search.rule, &search.measured, &search.layers()) {
+            Step::Rank(_) | Step::Try(_) if began.elapsed() > LONGEST_SEARCH => {
+                let (seconds, engine) = (LONGEST_SEARCH.as_secs(), engine.name());
+                tell(Event::Notice(format!(
+                    "the search in {engine} ends after {seconds} s; a better form may exist"
+                )));
+                break best(&search.rule, &search.measured);
+            }
+            Step::Judge(attempt) => search.judge(attempt)?,
+            Step::Rank(precision) => {
+                let engine = engine.name();
+                let message = format!("looking for the layers that {precision} hurts in {engine}");
+                tell(Event::Stage { name: "sensitivity", message });
+                search.rank(precision)?;
+            }
+            Step::Try(attempt) => {
+                search.attempt(attempt)?;
+                tell(Event::Notice(search.sentence(attempt)));
+            }
+            Step::Serve(served) => break served,
+        }
+    };
+    Ok(search.end(served))
+}
+
+/// What the searches in all engines have in common.
+struct Asked<'a> {
+    forms: &'a Forms,
+    task: &'a dyn Task,
+    rows: &'a [Example],
+    /// How right float32 is on each row.
+    right: Vec<f64>,
+    quantize: &'a Quantize,
+}
+
+/// A search under way.
+struct Search<'a> {
+    asked: &'a Asked<'a>,
+    engine: &'a dyn Engine,
+    rule: Rule,
+    float32: Candidate,
+    measured: Vec<Measured>,
+    /// What is told of each of `measured`.
+    candidates: Vec<Candidate>,
+    sensitivity: Vec<Sensitivity>,
+}
+
+impl<'a> Search<'a> {
+    /// Times float32 and every whole form in turns.
+    fn begin(asked: &'a Asked<'a>, engine: &'a dyn Engine) -> Result<Self, TrainError> {
+        let float32 = Candidate {
             precision: Precision::Float32,
-            reason: "float32 is served: [export] quantize asks for no int8 file".to_owned(),
-            candidates: vec![candidate(Precision::Float32, forms.float32.len(), &right, latency)?],
+            detail: String::new(),
+            float_layers: Vec::new(),
+            bytes: asked.forms.float32.len() as u64,
+            latency_ms: 0.0,
+            speedup: 1.0,
+            accuracy: Some(measure::mean_rightness(&asked.right)?),
             accuracy_drop: None,
-            speedup: None,
-        });
+            verdict: "what the others are compared with".to_owned(),
+        };
+        let rule = Rule {
+            max_drop: asked.quantize.max_drop,
+            min_speedup: asked.quantize.min_speedup,
+            least_upper: measure::lost(&asked.right, &asked.right, asked.quantize.max_drop)?.upper,
+        };
+        let (measured, candidates, sensitivity) = (Vec::new(), Vec::new(), Vec::new());
+        let mut search = Self { asked, engine, rule, float32, measured, candidates, sensitivity };
+        let whole: Vec<Attempt> = format::candidates(asked.quantize.format, engine.name())
+            .iter()
+            .filter(|precision| !asked.forms.layers(**precision).is_empty())
+            .map(|precision| Attempt { precision: *precision, kept: 0 })
+            .collect();
+        search.time(&whole)?;
+        Ok(search)
     }
-    let mut int8 = session(engine, &forms.int8)?;
-    let (right32, right8) =
-        rayon::join(|| outcomes(float32.as_mut(), task, rows), || outcomes(int8.as_mut(), task, rows));
-    let (right32, right8) = (right32?, right8?);
-    let [latency32, latency8] = latencies([float32.as_mut(), int8.as_mut()], task.output(), rows)?;
-    let speedup = latency32 / latency8;
-    let drop = lost(&right32, &right8, rule.max_drop)?;
-    let (precision, reason) = decide(&drop, speedup, rule, rows.len(), engine.name());
-    Ok(Choice {
-        precision,
-        reason,
-        candidates: vec![
-            candidate(Precision::Float32, forms.float32.len(), &right32, latency32)?,
-            candidate(Precision::Int8, forms.int8.len(), &right8, latency8)?,
-        ],
-        accuracy_drop: Some(drop),
-        speedup: Some(speedup),
-    })
-}
 
-/// The rule itself: good enough with its interval, and faster by the asked-for factor.
-fn decide(drop: &Interval, speedup: f64, rule: &Quantize, rows: usize, engine: &str) -> (Precision, String) {
-    let measured = format!(
-        "on {rows} held-out rows int8 loses {:.4} accuracy (95 % interval {:.4} to {:.4}) and is {speedup:.2} times as fast as float32 in {engine} on this machine",
-        drop.estimate, drop.lower, drop.upper
-    );
-    let asked = format!("at most {} and at least {} were asked for", rule.max_drop, rule.min_speedup);
-    let accurate = drop.upper <= rule.max_drop;
-    let fast = speedup >= rule.min_speedup && speedup > 1.0;
-    match (accurate, fast) {
-        (true, true) => (Precision::Int8, format!("int8 is served: {measured}; {asked}")),
-        (false, _) if drop.estimate <= rule.max_drop => (
-            Precision::Float32,
-            format!(
-                "float32 is served: {measured}; {asked}, and {rows} rows do not show that the loss stays inside it"
-            ),
-        ),
-        (false, _) => (
-            Precision::Float32,
-            format!("float32 is served: int8 is not accurate enough: {measured}; {asked}"),
-        ),
-        (true, false) => {
-            (Precision::Float32, format!("float32 is served: int8 is not fast enough: {measured}; {asked}"))
+    /// Times forms and float32 in turns.
+    fn time(&mut self, attempts: &[Attempt]) -> Result<(), TrainError> {
+        let mut sessions = vec![session(self.engine, &self.asked.forms.float32)?];
+        let mut sizes = Vec::new();
+        for attempt in attempts {
+            let form = self.made(*attempt)?;
+            sizes.push(form.len() as u64);
+            sessions.push(session(self.engine, &form)?);
         }
+        let latencies = measure::latencies(&mut sessions, self.asked.task.output(), self.asked.rows)?;
+        let [float32, others @ ..] = latencies.as_slice() else { return Ok(()) };
+        if self.measured.is_empty() {
+            self.float32.latency_ms = *float32;
+        }
+        for ((attempt, bytes), latency_ms) in attempts.iter().zip(sizes).zip(others) {
+            let speedup = float32 / latency_ms;
+            self.measured.push(Measured { attempt: *attempt, speedup, drop: None });
+            self.candidates.push(Candidate {
+                precision: attempt.precision,
+                detail: self.asked.forms.detail(attempt.precision),
+                float_layers: self.kept(*attempt),
+                bytes,
+                latency_ms: *latency_ms,
+                speedup,
+                accuracy: None,
+                accuracy_drop: None,
+                verdict: String::new(),
+            });
+        }
+        Ok(())
     }
-}
 
-fn candidate(
-    precision: Precision,
-    bytes: usize,
-    right: &[f64],
-    latency_ms: f64,
-) -> Result<Candidate, TrainError> {
-    let accuracy = match right_or_wrong(right) {
-        Some(right) => {
-            wilson(right.iter().filter(|right| **right).count() as u64, right.len() as u64, CONFIDENCE)?
-        }
-        None => mean(right)?,
-    };
-    Ok(Candidate { precision, bytes, accuracy, latency_ms })
-}
-
-/// Mean rightness that int8 loses on the same rows, with its paired interval.
-fn lost(float32: &[f64], int8: &[f64], margin: f64) -> Result<Interval, StatsError> {
-    let (Some(before), Some(after)) = (right_or_wrong(float32), right_or_wrong(int8)) else {
-        let losses: Vec<f64> = float32.iter().zip(int8).map(|(before, after)| before - after).collect();
-        return mean(&losses);
-    };
-    let counts = PairedCounts::from_outcomes(before.into_iter().zip(after));
-    let gain = non_inferiority(counts, margin, CONFIDENCE)?.difference;
-    Ok(Interval { estimate: -gain.estimate, lower: -gain.upper, upper: -gain.lower, ..gain })
-}
-
-/// Rightness as yes or no, where there is nothing in between.
-fn right_or_wrong(values: &[f64]) -> Option<Vec<bool>> {
-    values
-        .iter()
-        .all(|value| *value == 0.0 || *value == 1.0)
-        .then(|| values.iter().map(|v| *v == 1.0).collect())
-}
-
-/// A mean with its percentile bootstrap interval.
-fn mean(values: &[f64]) -> Result<Interval, StatsError> {
-    let mean_of = |rows: &[usize]| rows.iter().map(|&row| values[row]).sum::<f64>() / rows.len() as f64;
-    let settings = Bootstrap { confidence: CONFIDENCE, ..Bootstrap::default() };
-    let draws = resample(values.len(), &settings, mean_of)?;
-    let all: Vec<usize> = (0..values.len()).collect();
-    Ok(percentile_interval(mean_of(&all), &draws, CONFIDENCE))
-}
-
-fn outcomes(session: &mut dyn Session, task: &dyn Task, rows: &[Example]) -> Result<Vec<f64>, TrainError> {
-    let outputs =
-        rows.iter().map(|row| answer(session, task.output(), row)).collect::<Result<Vec<_>, TrainError>>()?;
-    task.rightness(rows, &outputs)
-}
-
-/// Median milliseconds a row of each session; the sessions take turns, so that a busy moment hits all.
-fn latencies<const N: usize>(
-    mut sessions: [&mut dyn Session; N],
-    name: &str,
-    rows: &[Example],
-) -> Result<[f64; N], TrainError> {
-    let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-    for _ in 0..TIMED_ROUNDS {
-        for row in rows.iter().take(TIMED_ROWS) {
-            for (session, times) in sessions.iter_mut().zip(&mut times) {
-                let started = Instant::now();
-                answer(*session, name, row)?;
-                times.push(started.elapsed().as_secs_f64() * 1e3);
+    /// Lets a form that was timed answer the rows.
+    fn judge(&mut self, attempt: Attempt) -> Result<(), TrainError> {
+        let form = self.made(attempt)?;
+        let right = measure::rightness(self.engine, &form, self.asked.task, self.asked.rows)?;
+        let drop = measure::lost(&self.asked.right, &right, self.asked.quantize.max_drop)?;
+        let accuracy = measure::mean_rightness(&right)?;
+        for (measured, candidate) in self.measured.iter_mut().zip(&mut self.candidates) {
+            if measured.attempt == attempt {
+                measured.drop = Some(drop);
+                (candidate.accuracy, candidate.accuracy_drop) = (Some(accuracy), Some(drop));
             }
         }
-    }
-    Ok(times.map(|mut times| {
-        times.sort_unstable_by(f64::total_cmp);
-        times[times.len() / 2]
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(drop: (f64, f64, f64), speedup: f64, expect: Precision, says: &str) {
-        let (lower, estimate, upper) = drop;
-        let rule = Quantize { format: QuantizeFormat::Auto, max_drop: 0.01, min_speedup: 1.2 };
-        let (precision, reason) =
-            decide(&Interval { estimate, lower, upper, confidence: 0.95 }, speedup, &rule, 500, "tract");
-        assert_eq!(precision, expect, "{reason}");
-        assert!(reason.contains(says), "{reason}");
+        Ok(())
     }
 
-    #[test]
-    fn int8_is_served_only_when_it_is_shown_to_be_good_and_fast() {
-        check((-0.01, 0.0, 0.005), 2.0, Precision::Int8, "int8 is served");
-        check((-0.01, 0.0, 0.02), 2.0, Precision::Float32, "do not show");
-        check((0.01, 0.03, 0.05), 2.0, Precision::Float32, "not accurate enough");
-        check((-0.01, 0.0, 0.005), 1.1, Precision::Float32, "not fast enough");
-        check((-0.01, 0.0, 0.005), f64::NAN, Precision::Float32, "not fast enough");
+    fn attempt(&mut self, attempt: Attempt) -> Result<(), TrainError> {
+        self.time(&[attempt])?;
+        let slow = |form: &Measured| self.rule.verdict(form) == Verdict::TooSlow;
+        if self.measured.last().is_some_and(|form| !slow(form)) {
+            self.judge(attempt)?;
+        }
+        Ok(())
+    }
+
+    fn rank(&mut self, precision: Precision) -> Result<(), TrainError> {
+        let output = self.asked.task.output();
+        let ranked = sensitivity::ranked(self.asked.forms, precision, self.engine, output, self.asked.rows)?;
+        self.sensitivity.extend(ranked);
+        Ok(())
+    }
+
+    /// How many layers each precision has that was ranked.
+    fn layers(&self) -> Vec<(Precision, usize)> {
+        let mut layers: Vec<(Precision, usize)> = Vec::new();
+        for layer in &self.sensitivity {
+            match layers.iter_mut().find(|(precision, _)| *precision == layer.precision) {
+                Some((_, count)) => *count += 1,
+                None => layers.push((layer.precision, 1)),
+            }
+        }
+        layers
+    }
+
+    /// The weights that a form leaves in float32.
+    fn kept(&self, attempt: Attempt) -> Vec<String> {
+        let ranked = self.sensitivity.iter().filter(|layer| layer.precision == attempt.precision);
+        ranked.take(attempt.kept).map(|layer| layer.weight.clone()).collect()
+    }
+
+    fn made(&self, attempt: Attempt) -> Result<Vec<u8>, TrainError> {
+        let keep: BTreeSet<String> = self.kept(attempt).into_iter().collect();
+        self.asked.forms.made(attempt.precision, &keep, self.engine)
+    }
+
+    fn sentence(&self, attempt: Attempt) -> String {
+        let found = self.measured.iter().zip(&self.candidates).find(|(form, _)| form.attempt == attempt);
+        found.map_or_else(String::new, |(form, candidate)| {
+            format!("{}: {}", explain::measured(candidate), explain::verdict(self.rule.verdict(form)))
+        })
+    }
+
+    fn end(mut self, served: Option<Attempt>) -> Choice {
+        for (form, candidate) in self.measured.iter().zip(&mut self.candidates) {
+            candidate.verdict = explain::verdict(self.rule.verdict(form)).to_owned();
+        }
+        let place =
+            explain::Place { engine: self.engine.name(), rows: self.asked.rows.len(), rule: self.rule };
+        let chosen = served.and_then(|served| self.measured.iter().position(|form| form.attempt == served));
+        let chosen = chosen.map(|index| &self.candidates[index]);
+        let verdicts: Vec<Verdict> = self.measured.iter().map(|form| self.rule.verdict(form)).collect();
+        let reason = explain::reason(&place, chosen, &self.candidates, &verdicts);
+        let (precision, float_layers) = chosen.map_or((Precision::Float32, Vec::new()), |candidate| {
+            (candidate.precision, candidate.float_layers.clone())
+        });
+        let mut candidates = vec![self.float32];
+        candidates.append(&mut self.candidates);
+        Choice {
+            precision,
+            reason,
+            engine: self.engine.name(),
+            candidates,
+            sensitivity: self.sensitivity,
+            float_layers,
+        }
     }
 }

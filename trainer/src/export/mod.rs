@@ -1,16 +1,27 @@
 //! From the trained graph to the files that are served, and the proof that they answer alike.
 
+mod calibration;
 mod choice;
+mod explain;
+mod fixed;
+mod format;
+mod measure;
 mod parity;
+mod plan;
+mod sensitivity;
+mod written;
 
-pub use choice::{Candidate, Choice, choose};
+pub use choice::{Choice, choose};
+pub use fixed::{Fixed, calibration_rows, fitted};
+pub use format::is_calibrated;
 pub use parity::{Parity, check};
+pub use written::{WrittenForm, written};
 
 use crate::TrainError;
 use crate::examples::Example;
 use refit_engine::{Engine, ModelSource, Session, SessionOptions, Tensor};
 use refit_graph::{Model, onnx};
-use refit_passes::edit::{MergeLora, QuantizeInt8Rows};
+use refit_passes::edit::MergeLora;
 use refit_passes::{Driver, lower};
 use refit_preprocess::Encoding;
 use std::collections::BTreeMap;
@@ -21,14 +32,16 @@ pub struct Forms {
     pub trained: Model,
     /// Adapters merged.
     pub merged: Model,
-    /// ONNX bytes, float32, operators of the standard.
+    /// Lowered to operators of the standard: what other precisions are made of.
+    pub portable: Model,
+    /// ONNX bytes of the lowered model.
     pub float32: Vec<u8>,
-    /// ONNX bytes, int8 with a scale per row.
-    pub int8: Vec<u8>,
+    /// What static int8 is made of, once that was found out.
+    pub fixed: Option<Fixed>,
 }
 
 impl Forms {
-    /// Merges, lowers and quantizes `trained`; `metadata` goes into both files.
+    /// Merges and lowers `trained`; `metadata` goes into every file that is made of it.
     ///
     /// # Errors
     /// When a pass refuses; it is named.
@@ -38,9 +51,7 @@ impl Forms {
         let mut portable = lower::portable(&merged)?;
         portable.metadata.extend(metadata.clone());
         let float32 = onnx::write(&portable)?;
-        Driver::new().edit(&mut portable, &QuantizeInt8Rows)?;
-        let int8 = onnx::write(&portable)?;
-        Ok(Self { trained, merged, float32, int8 })
+        Ok(Self { trained, merged, portable, float32, fixed: None })
     }
 }
 
@@ -64,6 +75,16 @@ pub fn answer_text(
     name: &str,
     encoding: &Encoding,
 ) -> Result<Vec<f32>, TrainError> {
+    answer_named(session, encoding)?
+        .iter()
+        .find(|(output, _)| output == name)
+        .and_then(|(_, tensor)| tensor.as_f32())
+        .map(<[f32]>::to_vec)
+        .ok_or_else(|| TrainError::Feature { name: name.to_owned() })
+}
+
+/// Every output for one text.
+fn answer_named(session: &mut dyn Session, encoding: &Encoding) -> Result<Vec<(String, Tensor)>, TrainError> {
     let shape = vec![1, encoding.input_ids.len()];
     let mut inputs = Vec::with_capacity(3);
     for (name, values) in [
@@ -76,11 +97,5 @@ pub fn answer_text(
         }
     }
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-    let outputs = session.run(&inputs)?;
-    outputs
-        .iter()
-        .find(|(output, _)| output == name)
-        .and_then(|(_, tensor)| tensor.as_f32())
-        .map(<[f32]>::to_vec)
-        .ok_or_else(|| TrainError::Feature { name: name.to_owned() })
+    Ok(session.run(&inputs)?)
 }

@@ -1,6 +1,6 @@
 //! trained = merged = exported float32, the head included, on held-out rows.
 
-use super::{Forms, answer, session};
+use super::{Forms, WrittenForm, measure};
 use crate::TrainError;
 use crate::examples::{Example, collate, separate};
 use candle_core::Device;
@@ -20,6 +20,8 @@ const TOLERANCE: f64 = 1e-4;
 pub struct Parity {
     /// Every comparison; all of them within their tolerance.
     pub checks: Vec<ParityCheck>,
+    /// What the trained graph answers to the rows.
+    trained: Vec<Vec<f32>>,
 }
 
 impl Parity {
@@ -31,9 +33,32 @@ impl Parity {
             .map(|check| check.max_abs)
             .fold(0.0, f64::max)
     }
+
+    /// Adds how far the files beside float32 are from the trained graph on the same `rows`: reported, not judged,
+    /// since what they may lose is accuracy.
+    ///
+    /// # Errors
+    /// When an engine fails.
+    pub fn report(
+        &mut self,
+        written: &[WrittenForm],
+        name: &str,
+        rows: &[Example],
+        engines: &[&dyn Engine],
+    ) -> Result<(), TrainError> {
+        for form in written {
+            for engine in engines.iter().filter(|engine| form.is_for(engine.name())) {
+                let answers = measure::answers(*engine, &form.model, name, rows)?;
+                let actual = format!("{} in {}", form.precision, engine.name());
+                let check = compare("trained", &self.trained, &actual, &answers);
+                self.checks.push(ParityCheck { tolerance: None, ..check });
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Compares the output `name` of all forms of a model on `rows`, in every engine that is there.
+/// Compares the output `name` of all forms of a model in float32 on `rows`, in every engine that is there.
 ///
 /// # Errors
 /// When there are too few rows, or a form answers differently: nothing may be registered then.
@@ -51,14 +76,8 @@ pub fn check(
     let mut checks =
         vec![compare("trained", &trained, "merged", &by_graph(&forms.merged, name, rows, pad_id)?)];
     for engine in engines {
-        let (float32, int8) = rayon::join(
-            || by_engine(*engine, &forms.float32, name, rows),
-            || by_engine(*engine, &forms.int8, name, rows),
-        );
-        let actual = |precision| format!("{precision} in {}", engine.name());
-        checks.push(compare("trained", &trained, &actual("float32"), &float32?));
-        let int8 = compare("trained", &trained, &actual("int8"), &int8?);
-        checks.push(ParityCheck { tolerance: None, ..int8 });
+        let float32 = measure::answers(*engine, &forms.float32, name, rows)?;
+        checks.push(compare("trained", &trained, &format!("float32 in {}", engine.name()), &float32));
     }
     for check in &checks {
         if let Some(tolerance) =
@@ -73,7 +92,7 @@ pub fn check(
             });
         }
     }
-    Ok(Parity { checks })
+    Ok(Parity { checks, trained })
 }
 
 fn by_graph(model: &Model, name: &str, rows: &[Example], pad_id: i64) -> Result<Vec<Vec<f32>>, TrainError> {
@@ -84,16 +103,6 @@ fn by_graph(model: &Model, name: &str, rows: &[Example], pad_id: i64) -> Result<
         answers.extend(separate(&[row], program.forward(&inputs, Mode::Eval)?.output(name)?)?);
     }
     Ok(answers)
-}
-
-fn by_engine(
-    engine: &dyn Engine,
-    model: &[u8],
-    name: &str,
-    rows: &[Example],
-) -> Result<Vec<Vec<f32>>, TrainError> {
-    let mut session = session(engine, model)?;
-    rows.iter().map(|row| answer(session.as_mut(), name, row)).collect()
 }
 
 fn compare(expected: &str, left: &[Vec<f32>], actual: &str, right: &[Vec<f32>]) -> ParityCheck {

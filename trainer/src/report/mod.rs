@@ -10,6 +10,7 @@ mod figures;
 mod html;
 mod page;
 mod plot;
+mod quantization;
 mod range_test;
 mod search;
 mod sheet;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluation::Assessment;
 use crate::forgetting::Forgetting;
+use refit_artifact::EngineSearch;
 
 pub use comparison::render_comparison;
 pub use cross_validation::render_cross_validation;
@@ -114,27 +116,12 @@ impl ParityCheck {
 /// The choice of the file that is served.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Quantization {
-    /// `float32` or `int8`.
-    pub served: String,
-    /// Which engine serves it.
-    pub engine: String,
-    /// Why, in one sentence.
-    pub reason: String,
-    /// The candidates, the one that is served included.
-    pub candidates: Vec<Candidate>,
-}
-
-/// One form in which the model could be served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    /// `float32` or `int8`.
-    pub precision: String,
-    /// Size of the file.
-    pub bytes: u64,
-    /// Accuracy on the held-out rows with its interval.
-    pub accuracy: Option<refit_stats::Interval>,
-    /// Median time of one answer in the engine that would serve it.
-    pub latency_ms: Option<f64>,
+    /// What was measured, engine by engine; the first is the engine that serves.
+    pub searches: Vec<EngineSearch>,
+    /// Accuracy that a form might lose.
+    pub max_drop: f64,
+    /// How much faster than float32 it had to be.
+    pub min_speedup: f64,
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The page: its sections in the order in which they are read.
 
-use super::html::{Escaped, bytes, count, interval, optional_interval, table};
+use super::html::{Escaped, count, interval, optional_interval, table};
 use super::sheet::document;
-use super::{Report, figures, plot};
+use super::{Report, figures, plot, quantization};
 use crate::evaluation::{Assessment, Evaluation, TemperatureScaling};
 use crate::forgetting::Forgetting;
 
@@ -32,7 +32,7 @@ pub fn render(report: &Report) -> String {
         report.forgetting.as_ref().map_or_else(String::new, forgotten),
         data(report),
         parity(report),
-        quantization(report),
+        quantization::section(&report.quantization),
         format!("<h2>Effective configuration</h2>\n<pre>{}</pre>\n", Escaped(&report.config)),
     ]
     .concat();
@@ -248,29 +248,5 @@ fn parity(report: &Report) -> String {
     format!(
         "<h2>Parity</h2>\n<p class=\"quiet\">Greatest difference of a logit between two forms of the model on held-out rows.</p>\n{}",
         table(&["comparison", "rows", "difference", "allowed", ""], &rows)
-    )
-}
-
-fn quantization(report: &Report) -> String {
-    let choice = &report.quantization;
-    let rows: Vec<Vec<String>> = choice
-        .candidates
-        .iter()
-        .map(|candidate| {
-            vec![
-                Escaped(&candidate.precision).to_string(),
-                bytes(candidate.bytes),
-                candidate.accuracy.as_ref().map_or_else(|| "not measured".to_owned(), interval),
-                candidate.latency_ms.map_or_else(|| "not measured".to_owned(), |ms| format!("{ms:.2} ms")),
-                if candidate.precision == choice.served { "served".to_owned() } else { String::new() },
-            ]
-        })
-        .collect();
-    format!(
-        "<h2>Quantization</h2>\n<p>Served: <b>{}</b> in {}. {}</p>\n{}",
-        Escaped(&choice.served),
-        Escaped(&choice.engine),
-        Escaped(&choice.reason),
-        table(&["form", "size", "accuracy", "one answer (median)", ""], &rows)
     )
 }

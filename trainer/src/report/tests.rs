@@ -1,10 +1,54 @@
 use super::*;
 use crate::evaluation::{Assessment, Evaluation, Scored, evaluate};
+use refit_artifact::{Candidate, Precision, Sensitivity, Serving};
 
 fn classes(report: &mut Report) -> &mut Evaluation {
     match &mut report.evaluation {
         Assessment::Classes(evaluation) => evaluation,
         Assessment::Figures(_) => panic!("the report is one of classes"),
+    }
+}
+
+/// An engine in which int8 was tried whole and with a layer in float32.
+fn search() -> EngineSearch {
+    let interval = |estimate: f64| refit_stats::Interval {
+        estimate,
+        lower: estimate - 0.004,
+        upper: estimate + 0.004,
+        confidence: 0.95,
+    };
+    let form = |precision, layers: &[&str], speedup, drop: Option<f64>| Candidate {
+        precision,
+        detail: "ranges by entropy".to_owned(),
+        float_layers: layers.iter().map(|layer| (*layer).to_owned()).collect(),
+        bytes: 23_000_000,
+        latency_ms: 8.0 / speedup,
+        speedup,
+        accuracy: drop.map(|drop| interval(0.8 - drop)),
+        accuracy_drop: drop.map(interval),
+        verdict: "judged".to_owned(),
+    };
+    let layer = "encoder.layer.0.weight".to_owned();
+    EngineSearch {
+        serving: Serving {
+            file: "model.int8.onnx".to_owned(),
+            precision: Precision::Int8,
+            float_layers: vec![layer.clone()],
+            engine: "onnxruntime".to_owned(),
+            reason: "2.2 times as fast, accuracy down by 0.001".to_owned(),
+        },
+        machine: "x86_64".to_owned(),
+        candidates: vec![
+            form(Precision::Float32, &[], 1.0, None),
+            form(Precision::Int8, &[], 2.4, Some(0.02)),
+            form(Precision::Int8, &[&layer], 2.2, Some(0.001)),
+        ],
+        sensitivity: vec![Sensitivity {
+            precision: Precision::Int8,
+            weight: layer,
+            elements: 1000,
+            error: 0.3,
+        }],
     }
 }
 
@@ -45,17 +89,7 @@ fn report(labels: &[&str]) -> Report {
             max_abs: 3.1e-6,
             tolerance: Some(1e-4),
         }],
-        quantization: Quantization {
-            served: "int8".to_owned(),
-            engine: "onnxruntime 1.31.1".to_owned(),
-            reason: "2.2 times as fast, accuracy down by 0.001".to_owned(),
-            candidates: vec![Candidate {
-                precision: "int8".to_owned(),
-                bytes: 23_000_000,
-                accuracy: None,
-                latency_ms: Some(3.7),
-            }],
-        },
+        quantization: Quantization { searches: vec![search()], max_drop: 0.005, min_speedup: 1.2 },
         forgetting: None,
         config: "[model]\nname = \"review-sentiment\"\n".to_owned(),
     }
@@ -67,7 +101,7 @@ fn needs_nothing_but_itself() {
     for forbidden in ["<script", "http://", "https://", " src=", " href=", "@import", "url("] {
         assert!(!html.contains(forbidden), "{forbidden}");
     }
-    assert_eq!(html.matches("<svg").count(), 4);
+    assert_eq!(html.matches("<svg").count(), 5);
     for part in
         ["Learning curve", "Reliability", "Slices", "Data audit", "Parity", "Quantization", "Effective"]
     {
@@ -79,17 +113,25 @@ fn needs_nothing_but_itself() {
 fn text_from_outside_cannot_become_markup() {
     let evil = "<script>alert('x')</script>\"><img onerror=\"y\" src=z>&amp;</pre>";
     let mut report = report(&[evil, "pos"]);
+    let search = &mut report.quantization.searches[0];
+    for text in [
+        &mut search.serving.reason,
+        &mut search.serving.engine,
+        &mut search.machine,
+        &mut search.candidates[2].verdict,
+    ] {
+        *text = evil.to_owned();
+    }
+    search.candidates[2].float_layers = vec![evil.to_owned()];
+    search.candidates[2].detail = evil.to_owned();
+    search.sensitivity[0].weight = evil.to_owned();
     for text in [
         &mut report.model,
         &mut report.version,
         &mut report.created_at,
         &mut report.config,
         &mut report.learning_curve.metric,
-        &mut report.quantization.reason,
-        &mut report.quantization.served,
-        &mut report.quantization.engine,
         &mut report.parity[0].name,
-        &mut report.quantization.candidates[0].precision,
         &mut report.class_balance[0].label,
     ] {
         *text = evil.to_owned();
@@ -114,6 +156,7 @@ fn tags_are_balanced_for_any_number_of_classes_and_for_runs_cut_short() {
     cut_short.audit.clear();
     cut_short.parity.clear();
     cut_short.class_balance.clear();
+    cut_short.quantization.searches.clear();
     classes(&mut cut_short).slices.clear();
     let mut diverged = report(&["neg", "pos"]);
     diverged.learning_curve.train_loss.push((301, f64::NAN));
@@ -129,6 +172,15 @@ fn tags_are_balanced_for_any_number_of_classes_and_for_runs_cut_short() {
         }
         assert!(!html.contains("NaN") && !html.contains("inf\""), "a number that is none reached the page");
     }
+}
+
+#[test]
+fn the_whole_search_is_on_the_page() {
+    let html = render(&report(&["neg", "pos"]));
+    for part in ["int8", "1 in float32", "2.40\u{d7}", "2.20\u{d7}", "encoder.layer.0.weight", "3.00e-1"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert_eq!(html.matches("<b>served</b>").count(), 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod bert;
 mod resnet;
 
 use candle_core::{DType, Device, Tensor};
-use refit_autodiff::{Mode, Program};
+use refit_autodiff::{Gradient, Mode, Program};
 use refit_graph::ValueId;
 use refit_ops::kernels::{adamw, random, slices};
 use std::{collections::HashMap, time::Instant};
@@ -69,6 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .iter()
         .map(|p| (p.id, (vec![0.0; p.shape.iter().product()], vec![0.0; p.shape.iter().product()])))
         .collect();
+    let rows_of: HashMap<ValueId, usize> = program.parameters().iter().map(|p| (p.id, p.shape[0])).collect();
     let mut times = Vec::new();
     let mut losses = Vec::new();
     for step in 1..=steps {
@@ -83,7 +84,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (id, gradient) in gradients.iter().filter(|_| updates) {
             let (first, second) = moments.get_mut(&id).ok_or("no moments")?;
             program.update_parameter(id, |values| {
-                let updated = slices::with(gradient, |g| adamw::update(values, g, first, second, &settings));
+                let width = values.len() / rows_of[&id];
+                let updated = slices::with(gradient.values(), |g| match gradient {
+                    Gradient::Whole(_) => adamw::update(values, g, first, second, &settings),
+                    Gradient::Rows(rows) => {
+                        adamw::update_rows(values, (rows.rows(), g), width, first, second, &settings);
+                    }
+                });
                 updated.expect("gradients are contiguous");
             })?;
         }

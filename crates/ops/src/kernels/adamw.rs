@@ -49,10 +49,7 @@ pub fn update(
         gradient.len() == count && first_moment.len() == count && second_moment.len() == count,
         "parameter, gradient and moments have one length"
     );
-    let Settings { learning_rate, beta1, beta2, epsilon, weight_decay, step, gradient_scale } = *settings;
-    let keep = 1.0 - learning_rate * weight_decay;
-    let rate = (f64::from(learning_rate) / (1.0 - f64::from(beta1).powi(step as i32))) as f32;
-    let correction = (1.0 / (1.0 - f64::from(beta2).powi(step as i32))) as f32;
+    let change = Change::new(settings);
     parameter
         .par_chunks_mut(CHUNK)
         .zip(gradient.par_chunks(CHUNK))
@@ -61,16 +58,90 @@ pub fn update(
         .for_each(|(((p, g), m), v)| {
             dispatch(
                 #[inline(always)]
-                || {
-                    for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-                        let g = g * gradient_scale;
-                        *m = beta1 * *m + (1.0 - beta1) * g;
-                        *v = beta2 * *v + (1.0 - beta2) * g * g;
-                        *p = *p * keep - rate * *m / ((*v * correction).sqrt() + epsilon);
-                    }
-                },
+                || change.make(p, g.iter(), m, v),
             );
         });
+}
+
+/// The same where the gradient is zero but for some rows of the parameter, `width` elements each: `rows`, ascending, with
+/// their gradients in `gradient`. Every element takes part: the moments of a row that is not read fade too, as they do
+/// with a gradient of zeros.
+///
+/// # Panics
+/// When the slices do not fit together, or a row is out of range.
+pub fn update_rows(
+    parameter: &mut [f32],
+    (rows, gradient): (&[usize], &[f32]),
+    width: usize,
+    first_moment: &mut [f32],
+    second_moment: &mut [f32],
+    settings: &Settings,
+) {
+    let count = parameter.len();
+    assert!(
+        gradient.len() == rows.len() * width && first_moment.len() == count && second_moment.len() == count,
+        "parameter, gradient and moments fit together"
+    );
+    if width == 0 {
+        return;
+    }
+    assert!(rows.last().is_none_or(|last| *last < count / width), "rows of the parameter");
+    let change = Change::new(settings);
+    let part = (CHUNK / width).max(1);
+    parameter
+        .par_chunks_mut(part * width)
+        .zip(first_moment.par_chunks_mut(part * width))
+        .zip(second_moment.par_chunks_mut(part * width))
+        .enumerate()
+        .for_each(|(index, ((p, m), v))| {
+            let begin = index * part;
+            let mut next = rows.partition_point(|row| *row < begin);
+            let lines =
+                p.chunks_exact_mut(width).zip(m.chunks_exact_mut(width)).zip(v.chunks_exact_mut(width));
+            for (row, ((p, m), v)) in (begin..).zip(lines) {
+                let gradient = (rows.get(next) == Some(&row)).then(|| &gradient[next * width..][..width]);
+                next += usize::from(gradient.is_some());
+                dispatch(
+                    #[inline(always)]
+                    || match gradient {
+                        Some(gradient) => change.make(p, gradient.iter(), m, v),
+                        None => change.make(p, std::iter::repeat_n(&0.0, width), m, v),
+                    },
+                );
+            }
+        });
+}
+
+/// A step's numbers, the same for all elements.
+struct Change {
+    settings: Settings,
+    /// What is left of a parameter that decays.
+    keep: f32,
+    rate: f32,
+    correction: f32,
+}
+
+impl Change {
+    fn new(settings: &Settings) -> Self {
+        let Settings { learning_rate, beta1, beta2, weight_decay, step, .. } = *settings;
+        Self {
+            settings: *settings,
+            keep: 1.0 - learning_rate * weight_decay,
+            rate: (f64::from(learning_rate) / (1.0 - f64::from(beta1).powi(step as i32))) as f32,
+            correction: (1.0 / (1.0 - f64::from(beta2).powi(step as i32))) as f32,
+        }
+    }
+
+    #[inline(always)]
+    fn make<'a>(&self, p: &mut [f32], g: impl Iterator<Item = &'a f32>, m: &mut [f32], v: &mut [f32]) {
+        let Settings { beta1, beta2, epsilon, gradient_scale, .. } = self.settings;
+        for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g * gradient_scale;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *p = *p * self.keep - self.rate * *m / ((*v * self.correction).sqrt() + epsilon);
+        }
+    }
 }
 
 /// Sum of squares, for the norm of all gradients. The same bits for any number of threads.
@@ -86,6 +157,27 @@ pub fn sum_of_squares(values: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_take_the_step_of_a_gradient_with_zeros() {
+        let values = |from: f32, count: usize| -> Vec<f32> {
+            (0..count).map(|i| from + (i as f32 * 0.37).sin()).collect()
+        };
+        for (count, width, rows) in [(7, 3, vec![0, 2, 6]), (9000, 5, vec![1, 4000, 8999]), (4, 2, vec![])] {
+            let gradient = values(0.3, rows.len() * width);
+            let mut whole = vec![0.0; count * width];
+            for (&row, part) in rows.iter().zip(gradient.chunks(width)) {
+                whole[row * width..][..width].copy_from_slice(part);
+            }
+            let start = || (values(1.0, count * width), values(0.1, count * width), vec![0.2; count * width]);
+            let ((mut p, mut m, mut v), (mut q, mut n, mut w)) = (start(), start());
+            let settings =
+                Settings { step: 3, weight_decay: 0.1, gradient_scale: 0.7, ..Settings::default() };
+            update(&mut p, &whole, &mut m, &mut v, &settings);
+            update_rows(&mut q, (&rows, &gradient), width, &mut n, &mut w, &settings);
+            assert!(p == q && m == n && v == w, "{count} rows of {width}");
+        }
+    }
 
     #[test]
     fn two_steps_match_pytorch() {

@@ -1,5 +1,6 @@
-//! Convolution over up to three spatial dimensions: a matrix product over patches that are laid out tile
-//! by tile, and direct loops where each group has one channel (depthwise).
+//! Convolution over up to three spatial dimensions: many images side by side in the lanes of vectors, a matrix product
+//! over patches that are laid out tile by tile where they are few, and direct loops where each group has one channel
+//! (depthwise).
 //!
 //! The transposed convolution needs no kernel: its forward is [`input_gradient`], its reverse rules are
 //! [`forward`] and [`weight_gradient`] with the sides exchanged.
@@ -7,6 +8,7 @@
 use super::depthwise;
 use super::matrix::{Matrix, MatrixMut, Product, multiply};
 use super::patches::{self, Tile};
+use super::side_by_side;
 use super::slices::{Shared, unwritten};
 use rayon::prelude::*;
 
@@ -76,14 +78,18 @@ impl Sizes {
 pub fn forward(x: &[f32], weight: &[f32], bias: &[f32], sizes: &Sizes) -> Vec<f32> {
     check(x.len(), weight.len(), sizes.batch * sizes.out_channels * sizes.output_len(), sizes);
     let positions = sizes.output_len();
-    let mut y = unwritten(sizes.batch * sizes.out_channels * positions);
-    if sizes.has_nothing() {
-        y.fill(0.0);
-    } else if sizes.group_inputs() == 1 {
-        depthwise::forward(x, weight, &mut y, sizes);
+    let mut y = if sizes.has_nothing() {
+        vec![0f32; sizes.batch * sizes.out_channels * positions]
+    } else if sizes.group_inputs() > 1 && side_by_side::suits(sizes) {
+        side_by_side::forward(x, weight, sizes)
     } else {
-        by_product(x, weight, &mut y, sizes);
-    }
+        let mut y = unwritten(sizes.batch * sizes.out_channels * positions);
+        match sizes.group_inputs() {
+            1 => depthwise::forward(x, weight, &mut y, sizes),
+            _ => by_product(x, weight, &mut y, sizes),
+        }
+        y
+    };
     if !bias.is_empty() && positions > 0 {
         y.par_chunks_mut(positions)
             .enumerate()
@@ -147,6 +153,9 @@ fn by_product(x: &[f32], weight: &[f32], y: &mut [f32], sizes: &Sizes) {
 pub fn input_gradient(gradient: &[f32], weight: &[f32], sizes: &Sizes) -> Vec<f32> {
     let count = sizes.batch * sizes.in_channels * sizes.input_len();
     check(count, weight.len(), gradient.len(), sizes);
+    if !sizes.has_nothing() && count > 0 && sizes.group_inputs() > 1 && side_by_side::suits(sizes) {
+        return side_by_side::input_gradient(gradient, weight, sizes);
+    }
     let mut dx = vec![0f32; count];
     if sizes.has_nothing() || count == 0 {
         return dx;
@@ -198,6 +207,9 @@ pub fn weight_gradient(x: &[f32], gradient: &[f32], sizes: &Sizes) -> Vec<f32> {
     }
     if sizes.group_inputs() == 1 {
         return depthwise::weight_gradient(x, gradient, sizes);
+    }
+    if side_by_side::suits(sizes) {
+        return side_by_side::weight_gradient(x, gradient, sizes);
     }
     let (rows, inner) = (sizes.group_outputs(), sizes.patch_len());
     let tiles = patches::tiles(sizes);

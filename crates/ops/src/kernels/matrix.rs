@@ -160,9 +160,9 @@ pub fn multiply(c: MatrixMut, a: Matrix, b: Matrix, how: Product) {
         return;
     }
     #[cfg(target_arch = "x86_64")]
-    if how.alpha == 1.0 && amx::pays(m, k, n) && amx::is_available() {
+    if amx::pays(m, k, n) && amx::is_available() {
         // SAFETY: the target's size was checked above, or is vouched for by the caller of `shared`.
-        unsafe { amx::multiply(target, c.row_stride, how.accumulate, &a, &b, how.parallel) };
+        unsafe { amx::multiply(target, c.row_stride, &a, &b, how) };
         return;
     }
     let parallelism = match how.parallel {

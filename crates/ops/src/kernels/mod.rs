@@ -21,6 +21,7 @@ pub mod resample;
 pub mod rms_norm;
 pub mod rotary;
 pub mod rows;
-pub mod simd;
+mod side_by_side;
+mod simd;
 pub mod slices;
 pub mod softmax;

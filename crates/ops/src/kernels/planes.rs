@@ -41,8 +41,8 @@ impl Groups {
         sums.into_iter().map(|sum| sum as f32).collect()
     }
 
-    /// A number for each plane, from the elements of one or two tensors.
-    fn of_planes(&self, f: impl Fn(usize, std::ops::Range<usize>) -> f32 + Sync) -> Vec<f32> {
+    /// What `f` makes of the elements of each plane.
+    fn of_planes<T: Send>(&self, f: impl Fn(usize, std::ops::Range<usize>) -> T + Sync) -> Vec<T> {
         (0..self.of_plane.len())
             .into_par_iter()
             .with_min_len((CHUNK / self.length.max(1)).max(1))
@@ -68,25 +68,37 @@ pub fn statistics(x: &[f32], groups: &Groups) -> (Vec<f32>, Vec<f32>) {
     let sizes = groups.sizes();
     let over =
         |sums: Vec<f32>| -> Vec<f32> { sums.iter().zip(&sizes).map(|(s, n)| s / n.max(1.0)).collect() };
-    let mean = over(groups.sum(groups.of_planes(|_, range| sum_of(&x[range]))));
-    let squares = groups.of_planes(|plane, range| {
-        let mean = mean[groups.of_plane[plane]];
+    // Moments about a number near the mean, so that one pass over `x` is enough: about 0 the difference of the two would
+    // lose digits where the mean is large.
+    let mut near = vec![None; groups.count];
+    for (plane, group) in groups.of_plane.iter().enumerate() {
+        let own = plane * groups.length..(plane + 1) * groups.length;
+        near[*group].get_or_insert_with(|| sum_of(&x[own]) / groups.length.max(1) as f32);
+    }
+    let moments = groups.of_planes(|plane, range| {
+        let near = near[groups.of_plane[plane]].unwrap_or(0.0);
         dispatch(
             #[inline(always)]
             || {
-                let mut lanes = [0f32; 16];
+                let (mut first, mut second) = ([0f32; 16], [0f32; 16]);
                 let chunks = x[range].chunks_exact(16);
-                let tail: f32 = chunks.remainder().iter().map(|x| (x - mean) * (x - mean)).sum();
+                let tail = chunks.remainder().iter().map(|x| x - near);
+                let tail = tail.fold([0f32; 2], |[a, b], x| [a + x, b + x * x]);
                 for chunk in chunks {
                     for i in 0..16 {
-                        lanes[i] += (chunk[i] - mean) * (chunk[i] - mean);
+                        let x = chunk[i] - near;
+                        first[i] += x;
+                        second[i] += x * x;
                     }
                 }
-                lanes.iter().sum::<f32>() + tail
+                [first.iter().sum::<f32>() + tail[0], second.iter().sum::<f32>() + tail[1]]
             },
         )
     });
-    let variance = over(groups.sum(squares));
+    let [first, second] = [0, 1].map(|moment| over(groups.sum(moments.iter().map(|plane| plane[moment]))));
+    let mean = first.iter().zip(&near).map(|(first, near)| first + near.unwrap_or(0.0)).collect();
+    let variance =
+        second.iter().zip(&first).map(|(second, first)| (second - first * first).max(0.0)).collect();
     (mean, variance)
 }
 
@@ -127,27 +139,28 @@ pub struct Gradients {
 /// otherwise they are the [`statistics`] of `x`.
 pub fn backward(x: &[f32], g: &[f32], normal: Normal, constant: bool, groups: &Groups) -> Gradients {
     let (of_plane, channels) = (&groups.of_plane, groups.channels);
-    let sums = groups.of_planes(|_, range| sum_of(&g[range]));
-    // sum(g * (x - mean)); the difference of two products would lose digits where the mean is large.
-    let products = groups.of_planes(|plane, range| {
+    // sum(g) and sum(g * (x - mean)); the difference of two products would lose digits where the mean is large.
+    let both = groups.of_planes(|plane, range| {
         let mean = normal.mean[of_plane[plane]];
         dispatch(
             #[inline(always)]
             || {
                 let (x, g) = (&x[range.clone()], &g[range]);
-                let mut lanes = [0f32; 16];
+                let (mut sums, mut products) = ([0f32; 16], [0f32; 16]);
                 let (xs, gs) = (x.chunks_exact(16), g.chunks_exact(16));
                 let tail = xs.remainder().iter().zip(gs.remainder());
-                let tail: f32 = tail.map(|(x, g)| g * (x - mean)).sum();
+                let tail = tail.fold([0f32; 2], |[a, b], (x, g)| [a + g, b + g * (x - mean)]);
                 for (x, g) in xs.zip(gs) {
                     for i in 0..16 {
-                        lanes[i] += g[i] * (x[i] - mean);
+                        sums[i] += g[i];
+                        products[i] += g[i] * (x[i] - mean);
                     }
                 }
-                lanes.iter().sum::<f32>() + tail
+                [sums.iter().sum::<f32>() + tail[0], products.iter().sum::<f32>() + tail[1]]
             },
         )
     });
+    let [sums, products]: [Vec<f32>; 2] = [0, 1].map(|which| both.iter().map(|plane| plane[which]).collect());
     let scaled = |values: &[f32]| -> Vec<f32> {
         groups.sum(values.iter().enumerate().map(|(plane, value)| value * normal.gamma[plane % channels]))
     };

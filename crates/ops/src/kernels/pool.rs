@@ -45,6 +45,13 @@ impl Sizes {
         self.kernel[axis].min(room.div_ceil(self.dilations[axis]))
     }
 
+    /// What the sum of each window of a plane is divided by for a mean.
+    pub fn divisors(&self, count_padding: bool) -> Vec<f32> {
+        let mut divisors = vec![0f32; self.output_len()];
+        self.each(|output, window| divisors[output] = Pool::divisor(count_padding, window, self));
+        divisors
+    }
+
     /// Calls `f(output, [taps; 3], window)` for each output position of a plane.
     #[inline(always)]
     fn each(&self, mut f: impl FnMut(usize, &Window)) {

@@ -38,3 +38,18 @@ pub fn scatter_add(gradient: &[f32], width: usize, indices: &[usize], count: usi
     }
     table
 }
+
+/// The same without the rows that nothing is added to: which rows are left, ascending, and their sums. Each sum has the
+/// bits that [`scatter_add`] gives it.
+///
+/// # Panics
+/// When `gradient` has fewer rows than there are indices.
+pub fn merge(gradient: &[f32], width: usize, indices: &[usize]) -> (Vec<usize>, Vec<f32>) {
+    assert!(gradient.len() >= indices.len() * width, "rows of a gradient");
+    let mut rows = indices.to_vec();
+    rows.sort_unstable();
+    rows.dedup();
+    let places: Vec<usize> = indices.iter().map(|index| rows.partition_point(|row| row < index)).collect();
+    let sums = scatter_add(gradient, width, &places, rows.len());
+    (rows, sums)
+}

@@ -1,7 +1,11 @@
 //! Float32 slices of CPU tensors, without copies.
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+
+thread_local! {
+    static OFF: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Calls `f` with the elements of a contiguous float32 tensor on the CPU.
 ///
@@ -40,9 +44,27 @@ pub fn with_mut(tensor: &Tensor, f: impl FnOnce(&mut [f32])) -> Result<()> {
     tensor.inplace_op1(&Change(RefCell::new(Some(f))))
 }
 
+/// Whether kernels compute with this tensor, its elements made float32 first if they are not.
+pub fn is_cpu(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && !OFF.get()
+}
+
 /// Whether the CPU kernels can take this tensor (made contiguous first).
 pub fn is_cpu_f32(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && tensor.dtype() == candle_core::DType::F32
+    is_cpu(tensor) && tensor.dtype() == candle_core::DType::F32
+}
+
+/// Runs `f` on this thread as if every tensor lay on another device: operators go the way that they go there,
+/// by candle's operations, whose results can so be compared with those of the kernels without such a device.
+pub fn without_kernels<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OFF.set(self.0);
+        }
+    }
+    let _restore = Restore(OFF.replace(true));
+    f()
 }
 
 /// A buffer for a kernel that writes every element.

@@ -1,9 +1,10 @@
 //! Elementwise functions with up to two numbers as attributes, and those that candle has not: a line of
-//! value and slope each in [`ALL`].
+//! value and slope each in [`ALL`], what they are made of on a device in [`crate::device::activation`].
 
-use crate::kernels::{elementwise, math};
+use crate::device::activation;
+use crate::kernels::{elementwise, math, slices};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::{DType, Result as TensorResult, Tensor};
 use refit_graph::{Fact, OpName};
 
 /// One function, on float32 elements.
@@ -160,6 +161,12 @@ impl Operator for Activation {
 
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let x = site.required(inputs, 0)?;
+        if !slices::is_cpu(x)
+            && let Some(functions) = activation::of(self.name)
+        {
+            let y = (functions.value)(&x.to_dtype(DType::F32)?, self.parameters(site).map(f64::from))?;
+            return Ok(vec![y.to_dtype(x.dtype())?]);
+        }
         let y = (self.value)(&host::floats(x)?, self.parameters(site))?;
         Ok(vec![y.to_dtype(x.dtype())?.to_device(x.device())?])
     }
@@ -170,6 +177,13 @@ impl Operator for Activation {
 
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let (gradient, x) = (site.required(back.gradients, 0)?, site.required(back.inputs, 0)?);
+        if !slices::is_cpu(x)
+            && let Some(functions) = activation::of(self.name)
+        {
+            let slope = (functions.slope)(&x.to_dtype(DType::F32)?, self.parameters(site).map(f64::from))?;
+            let dx = (gradient.to_dtype(DType::F32)? * slope)?;
+            return Ok(vec![Some(dx.to_dtype(gradient.dtype())?)]);
+        }
         let dx = (self.reverse)(&host::floats(x)?, &host::floats(gradient)?, self.parameters(site))?;
         Ok(vec![Some(dx.to_dtype(gradient.dtype())?.to_device(gradient.device())?)])
     }

@@ -1,8 +1,9 @@
 //! `ArgMax`, `ArgMin` and `Hardmax`: where the extreme elements lie. Nothing is differentiated through a
 //! position.
 
+use crate::kernels::slices;
 use crate::shapes::{self, axis, shaped};
-use crate::{Known, OpError, Operator, Site, host};
+use crate::{Known, OpError, Operator, Problem, Site, host};
 use candle_core::{DType as Storage, Device, Tensor};
 use refit_graph::{DType, Dim, Fact, OpName};
 
@@ -38,11 +39,15 @@ impl Operator for Arg {
         if shape[along] == 0 {
             return Err(site.refuse("an empty dimension has no largest or smallest element"));
         }
-        let positions = positions(x, along, *self == Self::Max, last)?;
         match keeps(site) {
             true => shape[along] = 1,
             false => drop(shape.remove(along)),
         }
+        if compares_on_device(x) {
+            let positions = on_device(x, along, *self == Self::Max, last)?;
+            return Ok(vec![positions.to_dtype(Storage::I64)?.reshape(shape)?]);
+        }
+        let positions = positions(x, along, *self == Self::Max, last)?;
         let positions: Vec<i64> = positions.into_iter().map(|p| p as i64).collect();
         Ok(vec![Tensor::from_vec(positions, shape, x.device())?])
     }
@@ -50,6 +55,41 @@ impl Operator for Arg {
     fn differentiable(&self, _index: usize) -> bool {
         false
     }
+
+    fn problems(&self) -> Vec<Problem> {
+        let ties = [2.0, -1.0, 2.0, 0.5, -1.0, 0.5, 3.0, 3.0, -2.0, -2.0, 0.0, 0.0];
+        let x = |what| Problem::new(what).floats(&[2, 3, 2], &ties);
+        vec![
+            x("the first of equal ones").int("axis", 1),
+            x("the last of equal ones").int("axis", 1).int("select_last_index", 1),
+            x("dropped").int("axis", -1).int("keepdims", 0),
+            Problem::new("integers").integers(&[2, 3], &[4, 4, -7, 0, 9, 9]).int("axis", 1),
+        ]
+    }
+}
+
+/// Whether candle has comparisons and reductions of the elements' type where they lie.
+pub(super) fn compares_on_device(x: &Tensor) -> bool {
+    !slices::is_cpu(x) && x.elem_count() > 0 && !matches!(x.dtype(), Storage::I16 | Storage::I32)
+}
+
+/// What [`positions`] finds, uint32 with one element along the axis. candle's own position of an extreme
+/// element does not say which of equal ones it is.
+fn on_device(x: &Tensor, along: usize, largest: bool, last: bool) -> Result<Tensor, OpError> {
+    let best = if largest { x.max_keepdim(along)? } else { x.min_keepdim(along)? };
+    first_hit(&x.broadcast_eq(&best)?, along, last)
+}
+
+/// The position of the first or last of the elements along an axis that are not 0, uint32. Where there is none
+/// (nothing equals what is not a number) it is a position all the same.
+pub(super) fn first_hit(hits: &Tensor, along: usize, last: bool) -> Result<Tensor, OpError> {
+    let size = hits.dims()[along] as u32;
+    let mut shape = vec![1; hits.rank()];
+    shape[along] = hits.dims()[along];
+    let places = Tensor::arange(0, size, hits.device())?.reshape(shape)?.broadcast_as(hits.shape())?;
+    let none = Tensor::new(&[if last { 0 } else { size - 1 }], hits.device())?.broadcast_as(hits.shape())?;
+    let places = hits.where_cond(&places, &none)?;
+    Ok(if last { places.max_keepdim(along)? } else { places.min_keepdim(along)? })
 }
 
 fn keeps(site: &Site) -> bool {
@@ -101,6 +141,11 @@ impl Operator for Hardmax {
             false => (x.dims()[along], x.dims()[along + 1..].iter().product::<usize>()),
         };
         let rows = x.contiguous()?.reshape((x.elem_count() / (size * inner), size, inner))?;
+        if compares_on_device(x) {
+            let places = Tensor::arange(0, size as u32, x.device())?.reshape((1, size, 1))?;
+            let hits = places.broadcast_eq(&on_device(&rows, 1, true, false)?)?;
+            return Ok(vec![hits.to_dtype(x.dtype())?.reshape(x.dims())?]);
+        }
         let mut y = vec![0f32; x.elem_count()];
         for (place, best) in positions(&rows, 1, true, false)?.into_iter().enumerate() {
             y[place / inner * size * inner + best * inner + place % inner] = 1.0;
@@ -111,5 +156,11 @@ impl Operator for Hardmax {
 
     fn differentiable(&self, _index: usize) -> bool {
         false
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let ties = [2.0, -1.0, 2.0, 0.5, -1.0, 0.5, 3.0, 3.0, -2.0, -2.0, 0.0, 0.0];
+        let x = |what| Problem::new(what).floats(&[2, 3, 2], &ties);
+        vec![x("an axis").int("axis", 1), x("everything from an axis on").int("axis", 1).opset(11)]
     }
 }

@@ -75,7 +75,10 @@ impl Operator for Attention {
             let (made, dscores) = on_device([q, k, v], &added, &gradient, &sizes)?;
             (made, if back.wants(4) { Some(dscores.sum(0)?) } else { None })
         };
-        let bias = bias.map(|bias| sum_to(&bias, &back.input_shapes[4])).transpose()?;
+        let of_input = |bias: Tensor| {
+            Ok::<_, OpError>(sum_to(&bias, &back.input_shapes[4])?.to_dtype(back.input_types[4])?)
+        };
+        let bias = bias.map(of_input).transpose()?;
         Ok(made.into_iter().map(Some).chain([None, bias]).collect())
     }
 

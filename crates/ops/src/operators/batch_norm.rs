@@ -6,10 +6,12 @@
 //! `refit.BatchNorm` does the first when evaluating and the second in training, as PyTorch's module does:
 //! its running variance is the unbiased one.
 
+use crate::device;
 use crate::kernels::planes::{self, Groups, Normal};
+use crate::kernels::slices;
 use crate::shapes::shaped;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::Tensor;
+use candle_core::{DType as Storage, Tensor};
 use refit_graph::{Fact, OpName};
 
 /// Whose operator.
@@ -38,8 +40,12 @@ impl Operator for BatchNorm {
 
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let x = site.required(inputs, 0)?;
-        let (statistics, groups) = self.statistics(site, inputs, x.dims())?;
         let (scale, bias) = (site.required(inputs, 1)?, site.required(inputs, 2)?);
+        check(site, inputs, x.dims())?;
+        if !slices::is_cpu(x) {
+            return self.on_device(site, inputs, [x, scale, bias]);
+        }
+        let (statistics, groups) = self.statistics(site, inputs, x.dims())?;
         let y = host::with3([x, scale, bias], |x, gamma, beta| {
             let Statistics { mean, inverse, .. } = &statistics;
             planes::forward(x, Normal { mean, inverse, gamma }, beta, &groups)
@@ -48,12 +54,7 @@ impl Operator for BatchNorm {
         if !self.trains(site)? && site.node.outputs.len() > 1 {
             outputs.extend([site.required(inputs, 3)?.clone(), site.required(inputs, 4)?.clone()]);
         } else if site.node.outputs.len() > 1 {
-            let momentum = site.node.float("momentum").unwrap_or(0.9);
-            let count = x.elem_count() / statistics.mean.len().max(1);
-            let factor = match self {
-                Self::Refit if count > 1 => count as f32 / (count - 1) as f32,
-                _ => 1.0,
-            };
+            let (momentum, factor) = (momentum(site), self.of_variance(x.dims()));
             let variance = statistics.variance.iter().map(|variance| variance * factor).collect();
             for (index, new) in [(3, statistics.mean), (4, variance)] {
                 let old = site.required(inputs, index)?;
@@ -86,8 +87,15 @@ impl Operator for BatchNorm {
         }
         let gradient = site.required(back.gradients, 0)?;
         let (x, scale) = (site.required(back.inputs, 0)?, site.required(back.inputs, 1)?);
-        let (statistics, groups) = self.statistics(site, back.inputs, x.dims())?;
+        check(site, back.inputs, x.dims())?;
         let constant = !self.trains(site)?;
+        if !slices::is_cpu(gradient) {
+            let (normal, _, groups) = self.normal(site, back.inputs, [x, scale])?;
+            let (x, g) = (groups.of(x)?, groups.of(gradient)?);
+            let made = device::planes::backward(&x, &g, &normal, constant, &groups)?;
+            return device_gradients(made, back, gradient);
+        }
+        let (statistics, groups) = self.statistics(site, back.inputs, x.dims())?;
         let made = host::with3([x, gradient, scale], |x, g, gamma| {
             let Statistics { mean, inverse, .. } = &statistics;
             planes::backward(x, g, Normal { mean, inverse, gamma }, constant, &groups)
@@ -147,16 +155,7 @@ impl BatchNorm {
         inputs: &[Option<Tensor>],
         shape: &[usize],
     ) -> Result<(Statistics, Groups), OpError> {
-        if shape.len() < 2 {
-            return Err(site.refuse("batch and channels were expected"));
-        }
         let (batch, channels) = (shape[0], shape[1]);
-        for index in 1..5 {
-            let given = inputs.get(index).and_then(Option::as_ref);
-            if given.is_some_and(|tensor| tensor.elem_count() != channels) {
-                return Err(site.refuse(format!("input {index} does not have {channels} elements")));
-            }
-        }
         let groups = Groups {
             of_plane: (0..batch * channels).map(|plane| plane % channels).collect(),
             count: channels,
@@ -169,10 +168,102 @@ impl BatchNorm {
                 (mean.to_vec(), variance.to_vec())
             })?,
         };
-        let epsilon = site.node.float("epsilon").unwrap_or(1e-5);
+        let epsilon = epsilon(site);
         let inverse = variance.iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect();
         Ok((Statistics { mean, variance, inverse }, groups))
     }
+
+    /// What the variance of a batch is multiplied by before it is blended with the running one.
+    fn of_variance(self, x: &[usize]) -> f32 {
+        let count = x.iter().product::<usize>() / x[1].max(1);
+        match self {
+            Self::Refit if count > 1 => count as f32 / (count - 1) as f32,
+            _ => 1.0,
+        }
+    }
+
+    /// The forward pass where `x`, scale and bias lie.
+    fn on_device(
+        &self,
+        site: &Site,
+        inputs: &[Option<Tensor>],
+        [x, scale, bias]: [&Tensor; 3],
+    ) -> Result<Vec<Tensor>, OpError> {
+        let (normal, variance, groups) = self.normal(site, inputs, [x, scale])?;
+        let y = device::planes::forward(&groups.of(x)?, &normal, &groups.parameter(bias)?)?;
+        let mut outputs = vec![y.reshape(x.dims())?.to_dtype(x.dtype())?];
+        if site.node.outputs.len() < 2 {
+            return Ok(outputs);
+        }
+        let (mean, factor) = (normal.mean, f64::from(self.of_variance(x.dims())));
+        for (index, new) in [(3, mean), (4, (variance * factor)?)] {
+            let old = site.required(inputs, index)?;
+            outputs.push(match self.trains(site)? {
+                false => old.clone(),
+                true => {
+                    let momentum = f64::from(momentum(site));
+                    let new = (new.reshape(old.dims())? * (1.0 - momentum))?;
+                    ((old.to_dtype(Storage::F32)? * momentum)? + new)?.to_dtype(old.dtype())?
+                }
+            });
+        }
+        Ok(outputs)
+    }
+
+    /// What to normalize by on a device, and the variance in it.
+    fn normal(
+        &self,
+        site: &Site,
+        inputs: &[Option<Tensor>],
+        [x, scale]: [&Tensor; 2],
+    ) -> Result<(device::planes::Normal, Tensor, device::planes::Groups), OpError> {
+        let shape = [x.dims()[0], x.dims()[1], 1, x.dims()[2..].iter().product()];
+        let groups = device::planes::Groups { shape, axes: &[0, 2, 3] };
+        let (mean, variance) = match self.trains(site)? {
+            true => device::planes::statistics(&groups.of(x)?, &groups)?,
+            false => {
+                let given = |index| Ok::<_, OpError>(groups.parameter(site.required(inputs, index)?)?);
+                (given(3)?, given(4)?)
+            }
+        };
+        let inverse = device::planes::inverse(&variance, epsilon(site))?;
+        Ok((device::planes::Normal { mean, inverse, gamma: groups.parameter(scale)? }, variance, groups))
+    }
+}
+
+/// The wanted gradients of an input, its scale and its bias, in their shapes and the type of `like`.
+pub(super) fn device_gradients(
+    made: [Tensor; 3],
+    back: &Backward,
+    like: &Tensor,
+) -> Result<Vec<Option<Tensor>>, OpError> {
+    let mut gradients = vec![None; back.input_shapes.len()];
+    for (index, made) in made.into_iter().enumerate().filter(|(index, _)| back.wants(*index)) {
+        let shape = back.input_shapes[index].as_slice();
+        gradients[index] = Some(made.reshape(shape)?.to_dtype(like.dtype())?);
+    }
+    Ok(gradients)
+}
+
+fn epsilon(site: &Site) -> f32 {
+    site.node.float("epsilon").unwrap_or(1e-5)
+}
+
+fn momentum(site: &Site) -> f32 {
+    site.node.float("momentum").unwrap_or(0.9)
+}
+
+fn check(site: &Site, inputs: &[Option<Tensor>], shape: &[usize]) -> Result<(), OpError> {
+    if shape.len() < 2 {
+        return Err(site.refuse("batch and channels were expected"));
+    }
+    for index in 1..5 {
+        let given = inputs.get(index).and_then(Option::as_ref);
+        if given.is_some_and(|tensor| tensor.elem_count() != shape[1]) {
+            return Err(site.refuse(format!("input {index} does not have {} elements", shape[1])));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the node normalizes by the batch's statistics. Before opset 14 more outputs said so.

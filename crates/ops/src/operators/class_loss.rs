@@ -2,9 +2,10 @@
 //! over scores of [batch, classes, positions...]: `-w[c] log p[c]` at each position, its mean weighted by `w`.
 //! Positions whose target is `ignore_index` do not count.
 
+use crate::kernels::slices;
 use crate::shapes::shaped;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use refit_graph::{Attribute, Fact, OpName};
 
 /// What the scores are.
@@ -33,6 +34,9 @@ impl Operator for ClassLoss {
 
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let x = site.required(inputs, 0)?;
+        if !slices::is_cpu(x) {
+            return self.forward_on_device(site, x, inputs);
+        }
         let targets = Targets::new(site, x.dims(), inputs)?;
         let log_p = self.log_probabilities(x, &targets)?;
         let losses: Vec<f64> = targets
@@ -62,6 +66,11 @@ impl Operator for ClassLoss {
 
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let x = site.required(back.inputs, 0)?;
+        if !slices::is_cpu(x) {
+            let mut gradients = vec![None; back.input_shapes.len()];
+            gradients[0] = Some(self.gradient_on_device(site, x, back)?);
+            return Ok(gradients);
+        }
         let targets = Targets::new(site, x.dims(), back.inputs)?;
         let mut slopes = vec![0.0; x.elem_count()];
         if let Some(gradient) = back.gradients.first().and_then(Option::as_ref) {
@@ -117,6 +126,64 @@ impl Operator for ClassLoss {
 }
 
 impl ClassLoss {
+    fn forward_on_device(
+        self,
+        site: &Site,
+        x: &Tensor,
+        inputs: &[Option<Tensor>],
+    ) -> Result<Vec<Tensor>, OpError> {
+        let target = site.required(inputs, 1)?;
+        let asked = Asked::new(site, x, inputs)?;
+        let log_p = self.log_probabilities_on_device(&asked.rows)?;
+        let losses = (log_p.gather(&asked.labels, 1)? * &asked.weights)?.neg()?;
+        // A probability of 0 at an ignored position would make it not a number.
+        let losses = asked.weights.ne(0f64)?.where_cond(&losses, &losses.zeros_like()?)?;
+        let loss = match reduction(site)? {
+            Reduction::None => losses.reshape(target.dims())?,
+            Reduction::Sum => losses.sum_all()?,
+            Reduction::Mean => (losses.sum_all()? / asked.weights.sum_all()?)?,
+        };
+        let mut outputs = vec![loss.to_dtype(x.dtype())?];
+        if self == Self::Scores && site.node.output(1).is_some() {
+            outputs.push(log_p.reshape(x.dims())?.to_dtype(x.dtype())?);
+        }
+        Ok(outputs)
+    }
+
+    fn gradient_on_device(self, site: &Site, x: &Tensor, back: &Backward) -> Result<Tensor, OpError> {
+        let asked = Asked::new(site, x, back.inputs)?;
+        let mut slopes = asked.rows.zeros_like()?;
+        if let Some(gradient) = back.gradients.first().and_then(Option::as_ref) {
+            let gradient = gradient.to_dtype(DType::F32)?;
+            let weights = match reduction(site)? {
+                Reduction::None => (&asked.weights * gradient.reshape(asked.weights.shape())?)?,
+                Reduction::Sum => asked.weights.broadcast_mul(&gradient)?,
+                Reduction::Mean => asked.weights.broadcast_mul(&(gradient / asked.weights.sum_all()?)?)?,
+            };
+            let classes = Tensor::arange(0, asked.rows.dim(1)? as u32, x.device())?.reshape((1, (), 1))?;
+            let hits = classes.broadcast_eq(&asked.labels)?.to_dtype(DType::F32)?;
+            slopes = hits.broadcast_mul(&weights)?.neg()?;
+        }
+        if self == Self::Scores {
+            if let Some(gradient) = back.gradients.get(1).and_then(Option::as_ref) {
+                slopes =
+                    (slopes + gradient.contiguous()?.reshape(asked.rows.shape())?.to_dtype(DType::F32)?)?;
+            }
+            // Through the logarithm of the softmax: `g - p * sum(g)`.
+            let p = self.log_probabilities_on_device(&asked.rows)?.exp()?;
+            slopes = (&slopes - p.broadcast_mul(&slopes.sum_keepdim(1)?)?)?;
+        }
+        Ok(slopes.reshape(x.dims())?.to_dtype(x.dtype())?)
+    }
+
+    fn log_probabilities_on_device(self, rows: &Tensor) -> Result<Tensor, OpError> {
+        if self == Self::LogProbabilities {
+            return Ok(rows.clone());
+        }
+        let shifted = rows.broadcast_sub(&rows.max_keepdim(1)?)?;
+        Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?)
+    }
+
     fn log_probabilities(self, x: &Tensor, targets: &Targets) -> Result<Vec<f64>, OpError> {
         let mut values = host::numbers(x)?;
         if self == Self::Scores {
@@ -148,6 +215,57 @@ fn reduction(site: &Site) -> Result<Reduction, OpError> {
     })
 }
 
+/// The class that is asked for at each position; `None` where it is ignored.
+fn labels(site: &Site, x: &[usize], inputs: &[Option<Tensor>]) -> Result<Vec<Option<usize>>, OpError> {
+    let target = site.required(inputs, 1)?;
+    let [batch, classes, space @ ..] = x else {
+        return Err(site.refuse("scores of batch and classes were expected"));
+    };
+    if target.dims() != [&[*batch], space].concat() {
+        return Err(site.refuse(format!("targets of {:?} for scores of {x:?}", target.dims())));
+    }
+    let weights = inputs.get(2).and_then(Option::as_ref);
+    if weights.is_some_and(|weights| weights.elem_count() != *classes) {
+        return Err(site.refuse(format!("there is not one weight for each of {classes} classes")));
+    }
+    let ignored = site.node.int("ignore_index");
+    let class = |label: i64| {
+        let class = usize::try_from(label).ok().filter(|class| class < classes);
+        class.ok_or_else(|| site.refuse(format!("label {label} is none of {classes} classes")))
+    };
+    let label = |label: i64| if Some(label) == ignored { Ok(None) } else { class(label).map(Some) };
+    host::integers(target)?.into_iter().map(label).collect()
+}
+
+/// Scores and what is asked of them where they lie.
+struct Asked {
+    /// Float32 of [batch, classes, positions].
+    rows: Tensor,
+    /// Uint32 of [batch, 1, positions]; 0 where a position is ignored.
+    labels: Tensor,
+    /// Float32 of [batch, 1, positions]; 0 where a position is ignored.
+    weights: Tensor,
+}
+
+impl Asked {
+    fn new(site: &Site, x: &Tensor, inputs: &[Option<Tensor>]) -> Result<Self, OpError> {
+        let asked = labels(site, x.dims(), inputs)?;
+        let (batch, classes) = (x.dims()[0], x.dims()[1]);
+        let positions: usize = x.dims()[2..].iter().product();
+        let shape = (batch, 1, positions);
+        let class: Vec<u32> = asked.iter().map(|class| class.unwrap_or(0) as u32).collect();
+        let counts: Vec<f32> = asked.iter().map(|class| f32::from(class.is_some())).collect();
+        let labels = Tensor::from_vec(class, shape, x.device())?;
+        let mut weights = Tensor::from_vec(counts, shape, x.device())?;
+        if let Some(of_class) = inputs.get(2).and_then(Option::as_ref) {
+            let of_class = of_class.to_dtype(DType::F32)?.contiguous()?;
+            weights = (weights * of_class.index_select(&labels.flatten_all()?, 0)?.reshape(shape)?)?;
+        }
+        let rows = x.contiguous()?.reshape((batch, classes, positions))?.to_dtype(DType::F32)?;
+        Ok(Self { rows, labels, weights })
+    }
+}
+
 /// The class that is asked for at each position, and what it weighs there.
 struct Targets {
     classes: usize,
@@ -158,32 +276,15 @@ struct Targets {
 
 impl Targets {
     fn new(site: &Site, x: &[usize], inputs: &[Option<Tensor>]) -> Result<Self, OpError> {
-        let target = site.required(inputs, 1)?;
-        let [batch, classes, space @ ..] = x else {
-            return Err(site.refuse("scores of batch and classes were expected"));
-        };
-        if target.dims() != [&[*batch], space].concat() {
-            return Err(site.refuse(format!("targets of {:?} for scores of {x:?}", target.dims())));
-        }
+        let asked = labels(site, x, inputs)?;
         let of_class = inputs.get(2).and_then(Option::as_ref).map(host::numbers).transpose()?;
-        if of_class.as_ref().is_some_and(|weights| weights.len() != *classes) {
-            return Err(site.refuse(format!("there is not one weight for each of {classes} classes")));
-        }
-        let ignored = site.node.int("ignore_index");
-        let (mut labels, mut weights) = (Vec::new(), Vec::new());
-        for label in host::integers(target)? {
-            if Some(label) == ignored {
-                labels.push(0);
-                weights.push(0.0);
-                continue;
-            }
-            let class = usize::try_from(label).ok().filter(|class| class < classes);
-            let class =
-                class.ok_or_else(|| site.refuse(format!("label {label} is none of {classes} classes")))?;
-            labels.push(class);
-            weights.push(of_class.as_ref().map_or(1.0, |weights| weights[class]));
-        }
-        Ok(Self { classes: *classes, positions: space.iter().product(), labels, weights })
+        let weight = |class: usize| of_class.as_ref().map_or(1.0, |weights| weights[class]);
+        Ok(Self {
+            classes: x[1],
+            positions: x[2..].iter().product(),
+            weights: asked.iter().map(|class| class.map_or(0.0, weight)).collect(),
+            labels: asked.into_iter().map(Option::unwrap_or_default).collect(),
+        })
     }
 
     /// For each position the place of its class among the scores, and its weight.

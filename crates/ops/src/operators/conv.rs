@@ -1,6 +1,8 @@
 //! `Conv(x, weight, bias?)`: one to three spatial dimensions, groups, strides, dilations and padding.
 
+use crate::device::conv::{Convolution, bias_gradient};
 use crate::kernels::conv::{self, Sizes};
+use crate::kernels::slices;
 use crate::shapes::{of_type, shaped};
 use crate::windows::{Windows, list, three};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
@@ -39,14 +41,20 @@ impl Operator for Conv {
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let (x, weight) = (site.required(inputs, 0)?, site.required(inputs, 1)?);
         let sizes = sizes(site, x.dims(), weight.dims())?;
-        let y = match inputs.get(2) {
-            Some(Some(bias)) if bias.elem_count() != sizes.out_channels => {
-                return Err(site.refuse("the bias does not have one element for each output channel"));
-            }
-            Some(Some(bias)) => host::with3([x, weight, bias], |x, w, b| conv::forward(x, w, b, &sizes))?,
-            _ => host::with2(x, weight, |x, w| conv::forward(x, w, &[], &sizes))?,
+        let bias = inputs.get(2).and_then(Option::as_ref);
+        if bias.is_some_and(|bias| bias.elem_count() != sizes.out_channels) {
+            return Err(site.refuse("the bias does not have one element for each output channel"));
+        }
+        let shape = output_shape(&sizes, x.rank());
+        if !slices::is_cpu(x) {
+            let y = Convolution::new(&sizes).forward(x, weight)?;
+            return Ok(vec![with_bias(&y, bias)?.reshape(shape)?]);
+        }
+        let y = match bias {
+            Some(bias) => host::with3([x, weight, bias], |x, w, b| conv::forward(x, w, b, &sizes))?,
+            None => host::with2(x, weight, |x, w| conv::forward(x, w, &[], &sizes))?,
         };
-        Ok(vec![host::tensor(y, &output_shape(&sizes, x.rank()), x)?])
+        Ok(vec![host::tensor(y, &shape, x)?])
     }
 
     fn reads(&self, _site: &Site, wanted: &[bool]) -> Option<Reads> {
@@ -56,6 +64,12 @@ impl Operator for Conv {
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let gradient = site.required(back.gradients, 0)?;
         let sizes = sizes(site, &back.input_shapes[0], &back.input_shapes[1])?;
+        if !slices::is_cpu(gradient) {
+            let convolution = Convolution::new(&sizes);
+            let of_data = |weight: &Tensor| convolution.input_gradient(gradient, weight);
+            let of_weight = |x: &Tensor| convolution.weight_gradient(x, gradient);
+            return on_device(site, back, sizes.out_channels, of_data, of_weight);
+        }
         let mut gradients = vec![None; back.input_shapes.len()];
         if back.wants(0) {
             let weight = site.required(back.inputs, 1)?;
@@ -111,6 +125,35 @@ impl Operator for Conv {
             problem("an empty batch", &[0, 2, 4, 4], &[3, 2, 3, 3]).random(&[3]),
         ]
     }
+}
+
+/// The gradients that are wanted, on a device: `of_data` from the weight, `of_weight` from the data, that of the bias from
+/// the `channels` of the output.
+pub(super) fn on_device(
+    site: &Site,
+    back: &Backward,
+    channels: usize,
+    of_data: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>,
+    of_weight: impl FnOnce(&Tensor) -> candle_core::Result<Tensor>,
+) -> Result<Vec<Option<Tensor>>, OpError> {
+    let mut gradients = vec![None; back.input_shapes.len()];
+    if back.wants(0) {
+        gradients[0] = Some(of_data(site.required(back.inputs, 1)?)?);
+    }
+    if back.wants(1) {
+        gradients[1] = Some(of_weight(site.required(back.inputs, 0)?)?);
+    }
+    if back.wants(2) {
+        gradients[2] = Some(bias_gradient(site.required(back.gradients, 0)?, channels)?);
+    }
+    let shaped = gradients.into_iter().zip(back.input_shapes);
+    shaped.map(|(made, shape)| Ok(made.map(|made| made.reshape(shape.as_slice())).transpose()?)).collect()
+}
+
+/// `y` of [batch, channels, positions] and a number for each channel.
+pub(super) fn with_bias(y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, OpError> {
+    let Some(bias) = bias else { return Ok(y.clone()) };
+    Ok(y.broadcast_add(&bias.reshape((1, y.dim(1)?, 1))?)?)
 }
 
 /// What the reverse rules of both convolutions read: each gradient the other factor, the bias nothing.

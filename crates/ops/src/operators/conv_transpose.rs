@@ -1,8 +1,10 @@
 //! `ConvTranspose(x, weight, bias?)`: the reverse rule of a convolution as a forward pass. Its own reverse
 //! rules are that convolution and its weight's gradient, with the sides exchanged.
 
-use super::conv::{check_ranks, groups, reads};
+use super::conv::{check_ranks, groups, on_device, reads, with_bias};
+use crate::device::conv::Convolution;
 use crate::kernels::conv::{self, Sizes};
+use crate::kernels::slices;
 use crate::shapes::{of_type, shaped};
 use crate::windows::{Windows, list, three};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
@@ -39,20 +41,25 @@ impl Operator for ConvTranspose {
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let (x, weight) = (site.required(inputs, 0)?, site.required(inputs, 1)?);
         let sizes = sizes(site, x.dims(), weight.dims())?;
+        let bias = inputs.get(2).and_then(Option::as_ref);
+        if bias.is_some_and(|bias| bias.elem_count() != sizes.in_channels) {
+            return Err(site.refuse("the bias does not have one element for each output channel"));
+        }
+        let mut shape = vec![sizes.batch, sizes.in_channels];
+        shape.extend_from_slice(&sizes.input[5 - x.rank()..]);
+        if !slices::is_cpu(x) {
+            let y = Convolution::new(&sizes).input_gradient(x, weight)?;
+            return Ok(vec![with_bias(&y, bias)?.reshape(shape)?]);
+        }
         let mut y = host::with2(x, weight, |x, w| conv::input_gradient(x, w, &sizes))?;
-        if let Some(Some(bias)) = inputs.get(2) {
+        if let Some(bias) = bias {
             let (channels, positions) = (sizes.in_channels, sizes.input_len().max(1));
-            if bias.elem_count() != channels {
-                return Err(site.refuse("the bias does not have one element for each output channel"));
-            }
             host::with(bias, |bias| {
                 for (plane, y) in y.chunks_exact_mut(positions).enumerate() {
                     y.iter_mut().for_each(|y| *y += bias[plane % channels]);
                 }
             })?;
         }
-        let mut shape = vec![sizes.batch, sizes.in_channels];
-        shape.extend_from_slice(&sizes.input[5 - x.rank()..]);
         Ok(vec![host::tensor(y, &shape, x)?])
     }
 
@@ -63,6 +70,12 @@ impl Operator for ConvTranspose {
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let gradient = site.required(back.gradients, 0)?;
         let sizes = sizes(site, &back.input_shapes[0], &back.input_shapes[1])?;
+        if !slices::is_cpu(gradient) {
+            let convolution = Convolution::new(&sizes);
+            let of_data = |weight: &Tensor| convolution.forward(gradient, weight);
+            let of_weight = |x: &Tensor| convolution.weight_gradient(gradient, x);
+            return on_device(site, back, sizes.in_channels, of_data, of_weight);
+        }
         let mut gradients = vec![None; back.input_shapes.len()];
         if back.wants(0) {
             let weight = site.required(back.inputs, 1)?;

@@ -3,7 +3,7 @@
 
 use crate::kernels::{rows, slices};
 use crate::shapes::{self, axis, shaped};
-use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
+use crate::{Backward, Known, OpError, Operator, Problem, Reads, RowGradient, Site};
 use candle_core::{DType, Device, Tensor};
 use refit_graph::{Dim, Fact, OpName};
 
@@ -82,6 +82,17 @@ impl Operator for Gather {
         flat[along] = positions.len();
         let indices = on_device(&positions, gradient.device())?;
         Ok(vec![Some(zeros.index_add(&indices, &gradient.reshape(flat)?, along)?), None])
+    }
+
+    fn picks_rows(&self, site: &Site) -> bool {
+        site.node.int("axis").unwrap_or(0) == 0
+    }
+
+    fn row_vjp(&self, site: &Site, back: &Backward) -> Result<RowGradient, OpError> {
+        let (gradient, indices) = (site.required(back.gradients, 0)?, site.required(back.inputs, 1)?);
+        let shape = back.input_shapes[0].as_slice();
+        let positions = positions(site, indices, shape[0])?;
+        Ok(RowGradient::new(gradient, &positions, shape)?)
     }
 
     fn problems(&self) -> Vec<Problem> {

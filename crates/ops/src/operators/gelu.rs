@@ -35,6 +35,10 @@ impl Operator for Gelu {
         }])
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn reads(&self, _site: &Site, _wanted: &[bool]) -> Option<Reads> {
         Reads::inputs(&[0])
     }

@@ -1,6 +1,7 @@
 //! `GlobalAveragePool`, `GlobalMaxPool` and `GlobalLpPool`: one number for each image and channel. Of
 //! equal largest elements the first one has the gradient, as in PyTorch.
 
+use super::arg;
 use crate::shapes::shaped;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site};
 use candle_core::Tensor;
@@ -70,7 +71,9 @@ impl Operator for GlobalPool {
                     return Ok(vec![Some(gradient.zeros_like()?.broadcast_as(shape)?.contiguous()?)]);
                 }
                 let places = Tensor::arange(0u32, length as u32, x.device())?.reshape((1, length))?;
-                let hits = places.broadcast_eq(&x.argmax_keepdim(1)?)?.to_dtype(gradient.dtype())?;
+                // candle's argmax takes any of equal elements on CUDA.
+                let first = arg::first_hit(&x.broadcast_eq(&x.max_keepdim(1)?)?, 1, false)?;
+                let hits = places.broadcast_eq(&first)?.to_dtype(gradient.dtype())?;
                 (spread * hits)?
             }
             // `sign(x) |x|^(p - 1) y^(1 - p)`, and 0 for a plane of zeros, as in PyTorch.

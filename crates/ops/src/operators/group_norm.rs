@@ -1,7 +1,10 @@
 //! `InstanceNormalization` (Ulyanov et al. 2016) and `GroupNormalization` (Wu and He 2018): each image is
 //! normalized over channels of its own, one by one or in groups.
 
+use super::batch_norm::device_gradients;
+use crate::device;
 use crate::kernels::planes::{self, Groups, Normal};
+use crate::kernels::slices;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
 use candle_core::Tensor;
 use refit_graph::{Fact, OpName};
@@ -33,6 +36,11 @@ impl Operator for GroupNorm {
         if bias.elem_count() != scale.elem_count() {
             return Err(site.refuse("scale and bias differ in size"));
         }
+        if !slices::is_cpu(x) {
+            let (normal, groups) = self.normal(site, x, scale)?;
+            let y = device::planes::forward(&groups.of(x)?, &normal, &groups.parameter(bias)?)?;
+            return Ok(vec![y.reshape(x.dims())?.to_dtype(x.dtype())?]);
+        }
         let y = host::with3([x, scale, bias], |x, scale, bias| {
             let (mean, inverse) = statistics(site, x, &groups);
             let (gamma, beta) = (spread.over(scale), spread.over(bias));
@@ -50,6 +58,12 @@ impl Operator for GroupNorm {
         let (x, scale) = (site.required(back.inputs, 0)?, site.required(back.inputs, 1)?);
         let groups = self.groups(site, x.dims())?;
         let spread = Spread::new(site, scale.elem_count(), &groups)?;
+        if !slices::is_cpu(gradient) {
+            let (normal, groups) = self.normal(site, x, scale)?;
+            let (x, g) = (groups.of(x)?, groups.of(gradient)?);
+            let made = device::planes::backward(&x, &g, &normal, false, &groups)?;
+            return device_gradients(made, back, gradient);
+        }
         let made = host::with3([x, gradient, scale], |x, g, scale| {
             let (mean, inverse) = statistics(site, x, &groups);
             let normal = Normal { mean: &mean, inverse: &inverse, gamma: &spread.over(scale) };
@@ -91,20 +105,45 @@ impl GroupNorm {
             return Err(site.refuse("batch and channels were expected"));
         }
         let (batch, channels) = (shape[0], shape[1]);
-        let count = match self {
-            Self::Instance => channels,
-            Self::Group => site.node.int("num_groups").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
-        };
+        let count = self.count(site, channels);
         if count == 0 || !channels.is_multiple_of(count) {
             return Err(site.refuse(format!("{channels} channels cannot be put into {count} equal groups")));
         }
         let of_plane = (0..batch * channels).map(|plane| plane / (channels / count)).collect();
         Ok(Groups { of_plane, count: batch * count, length: shape[2..].iter().product(), channels })
     }
+
+    /// Groups of an image.
+    fn count(self, site: &Site, channels: usize) -> usize {
+        match self {
+            Self::Instance => channels,
+            Self::Group => site.node.int("num_groups").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+        }
+    }
+
+    /// What to normalize `x` by on a device; its shape was found to fit.
+    fn normal(
+        self,
+        site: &Site,
+        x: &Tensor,
+        scale: &Tensor,
+    ) -> Result<(device::planes::Normal, device::planes::Groups), OpError> {
+        let (batch, channels) = (x.dims()[0], x.dims()[1]);
+        let count = self.count(site, channels);
+        let shape = [batch, count, channels / count, x.dims()[2..].iter().product()];
+        let groups = device::planes::Groups { shape, axes: &[2, 3] };
+        let (mean, variance) = device::planes::statistics(&groups.of(x)?, &groups)?;
+        let inverse = device::planes::inverse(&variance, epsilon(site))?;
+        Ok((device::planes::Normal { mean, inverse, gamma: groups.parameter(scale)? }, groups))
+    }
+}
+
+fn epsilon(site: &Site) -> f32 {
+    site.node.float("epsilon").unwrap_or(1e-5)
 }
 
 fn statistics(site: &Site, x: &[f32], groups: &Groups) -> (Vec<f32>, Vec<f32>) {
-    let epsilon = site.node.float("epsilon").unwrap_or(1e-5);
+    let epsilon = epsilon(site);
     let (mean, variance) = planes::statistics(x, groups);
     (mean, variance.into_iter().map(|v| 1.0 / (v + epsilon).sqrt()).collect())
 }

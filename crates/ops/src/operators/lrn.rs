@@ -1,8 +1,9 @@
 //! `LRN(x)`: local response normalization (Krizhevsky et al. 2012),
 //! `x / (bias + alpha / size * sum of x^2 over size neighbouring channels)^beta`.
 
+use crate::kernels::slices;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use refit_graph::{Fact, OpName};
 
@@ -20,6 +21,12 @@ impl Operator for Lrn {
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let x = site.required(inputs, 0)?;
         let rule = Rule::new(site, x.dims())?;
+        if !slices::is_cpu(x) {
+            let rows = rule.rows(x)?;
+            let base = rule.bases_on_device(&rows)?;
+            let y = (rows * base.powf(-f64::from(rule.beta))?)?;
+            return Ok(vec![y.to_dtype(x.dtype())?.reshape(x.dims())?]);
+        }
         let y = host::with(x, |x| {
             let sums = rule.sums(x, |j, from| x[from + j] * x[from + j], rule.before, rule.after);
             x.iter().zip(sums).map(|(x, sum)| x * rule.base(sum).powf(-rule.beta)).collect()
@@ -36,6 +43,15 @@ impl Operator for Lrn {
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let (gradient, x) = (site.required(back.gradients, 0)?, site.required(back.inputs, 0)?);
         let rule = Rule::new(site, x.dims())?;
+        if !slices::is_cpu(x) {
+            let (rows, g, beta) = (rule.rows(x)?, rule.rows(gradient)?, f64::from(rule.beta));
+            let base = rule.bases_on_device(&rows)?;
+            let shares = ((&g * &rows)? * base.powf(-beta - 1.0)?)?;
+            let along = window_sums(&shares, rule.after, rule.before)?;
+            let through = ((rows * along)? * (2.0 * f64::from(rule.alpha) * beta))?;
+            let dx = ((g * base.powf(-beta)?)? - through)?;
+            return Ok(vec![Some(dx.to_dtype(gradient.dtype())?.reshape(x.dims())?)]);
+        }
         let dx = host::with2(x, gradient, |x, g| {
             let sums = rule.sums(x, |j, from| x[from + j] * x[from + j], rule.before, rule.after);
             let bases: Vec<f32> = sums.into_iter().map(|sum| rule.base(sum)).collect();
@@ -86,6 +102,17 @@ impl Rule {
         })
     }
 
+    /// Float32 of [batch, channels, positions].
+    fn rows(&self, x: &Tensor) -> Result<Tensor, OpError> {
+        let batch = x.dim(0)?;
+        Ok(x.contiguous()?.to_dtype(DType::F32)?.reshape((batch, self.channels, self.length))?)
+    }
+
+    fn bases_on_device(&self, rows: &Tensor) -> Result<Tensor, OpError> {
+        let sums = window_sums(&rows.sqr()?, self.before, self.after)?;
+        Ok(sums.affine(f64::from(self.alpha), f64::from(self.bias))?)
+    }
+
     fn base(&self, sum: f32) -> f32 {
         self.bias + self.alpha * sum
     }
@@ -111,4 +138,15 @@ impl Rule {
         });
         sums
     }
+}
+
+/// For each channel of [batch, channels, positions] the sum over itself and its neighbours.
+fn window_sums(x: &Tensor, before: usize, after: usize) -> Result<Tensor, OpError> {
+    let channels = x.dim(1)?;
+    let padded = x.pad_with_zeros(1, before, after)?;
+    let mut sum = padded.narrow(1, 0, channels)?;
+    for start in 1..=before + after {
+        sum = (sum + padded.narrow(1, start, channels)?)?;
+    }
+    Ok(sum)
 }

@@ -41,7 +41,7 @@ impl Operator for Pad {
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let x = site.required(inputs, 0)?;
         let fill = match inputs.get(2) {
-            Some(Some(value)) => host::numbers(value)?.first().copied().unwrap_or(0.0),
+            Some(Some(value)) => host::constants(value)?.first().copied().unwrap_or(0.0),
             _ => f64::from(site.node.float("value").unwrap_or(0.0)),
         };
         Ok(vec![pick(x, &plan(site, x.dims(), inputs)?, fill)?])

@@ -1,7 +1,9 @@
 //! `MaxPool`, `AveragePool` and `LpPool` over sliding windows. Of equal largest elements the first
 //! one has the gradient, as in PyTorch.
 
+use crate::device;
 use crate::kernels::pool::{self, Pool, Sizes};
+use crate::kernels::slices;
 use crate::shapes::shaped;
 use crate::windows::{Windows, three};
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
@@ -51,10 +53,19 @@ impl Operator for Pooling {
         let mut shape = x.dims().to_vec();
         let spatial = shape.len() - 2;
         shape[2..].copy_from_slice(&sizes.output[3 - spatial..]);
+        let with_indices = *self == Self::Max && site.node.output(1).is_some();
+        let column_major = site.node.int("storage_order").unwrap_or(0) != 0;
+        if !slices::is_cpu(x) {
+            let y = device::pool::forward(x, self.kind(site), &sizes)?;
+            let mut outputs = vec![y.reshape(shape.as_slice())?];
+            if with_indices {
+                outputs.push(device::pool::largest_at(x, column_major, &sizes)?.reshape(shape)?);
+            }
+            return Ok(outputs);
+        }
         let y = host::with(x, |x| pool::forward(x, self.kind(site), &sizes))?;
         let mut outputs = vec![host::tensor(y, &shape, x)?];
-        if *self == Self::Max && site.node.output(1).is_some() {
-            let column_major = site.node.int("storage_order").unwrap_or(0) != 0;
+        if with_indices {
             let indices = host::with(x, |x| pool::largest_at(x, column_major, &sizes))?;
             outputs.push(Tensor::from_vec(indices, shape, x.device())?);
         }
@@ -72,6 +83,14 @@ impl Operator for Pooling {
         let gradient = site.required(back.gradients, 0)?;
         let sizes = sizes(site, &back.input_shapes[0])?;
         let kind = self.kind(site);
+        if !slices::is_cpu(gradient) {
+            let forward = match self {
+                Self::Average => None,
+                _ => Some((site.required(back.inputs, 0)?, site.required(back.outputs, 0)?)),
+            };
+            let dx = device::pool::backward(forward, gradient, kind, &sizes)?;
+            return Ok(vec![Some(dx.reshape(back.input_shapes[0].as_slice())?)]);
+        }
         let dx = match self {
             Self::Average => host::with(gradient, |g| pool::backward(&[], &[], g, kind, &sizes))?,
             _ => {

@@ -49,6 +49,10 @@ impl Operator for RmsNorm {
         Ok(vec![y])
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn reads(&self, _site: &Site, _wanted: &[bool]) -> Option<Reads> {
         Reads::inputs(&[0, 1])
     }

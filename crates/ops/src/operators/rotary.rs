@@ -1,9 +1,10 @@
 //! `RotaryEmbedding(x, cos, sin, positions?)` (Su et al. 2021): pairs of elements of each head are turned by
 //! the angles of their position. It is linear in `x`, and its transpose turns back.
 
+use crate::kernels::slices;
 use crate::shapes::axis;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 use refit_graph::{Fact, OpName};
 
@@ -95,10 +96,46 @@ impl Layout {
         (row / inner, place)
     }
 
+    /// The shape of tables with an angle for each place, which broadcast to the rows of `x`.
+    fn angles(&self, batch: usize) -> [usize; 4] {
+        let half = self.turned / 2;
+        if self.heads_first { [batch, 1, self.sequence, half] } else { [batch, self.sequence, 1, half] }
+    }
+
     /// Where the two elements of a pair lie in a row.
     fn pair(&self, index: usize) -> (usize, usize) {
         if self.interleaved { (2 * index, 2 * index + 1) } else { (index, index + self.turned / 2) }
     }
+}
+
+/// The same where `x` lies, by tables that broadcast to its rows.
+fn on_device(
+    x: &Tensor,
+    cos: &Tensor,
+    sin: &Tensor,
+    batch: usize,
+    layout: &Layout,
+) -> Result<Tensor, OpError> {
+    let Layout { heads, sequence, width, turned, heads_first, interleaved } = *layout;
+    let half = turned / 2;
+    let (outer, inner) = if heads_first { (heads, sequence) } else { (sequence, heads) };
+    let rows = x.contiguous()?.reshape((batch, outer, inner, width))?.to_dtype(DType::F32)?;
+    let head = rows.narrow(3, 0, turned)?;
+    // The two elements of a pair along an axis of their own.
+    let pairs = if interleaved { 4 } else { 3 };
+    let split = match interleaved {
+        true => head.reshape((batch, outer, inner, half, 2))?,
+        false => head.reshape((batch, outer, inner, 2, half))?,
+    };
+    let (a, b) = (split.narrow(pairs, 0, 1)?.squeeze(pairs)?, split.narrow(pairs, 1, 1)?.squeeze(pairs)?);
+    let first = (a.broadcast_mul(cos)? - b.broadcast_mul(sin)?)?;
+    let second = (a.broadcast_mul(sin)? + b.broadcast_mul(cos)?)?;
+    let head = Tensor::stack(&[first, second], pairs)?.reshape((batch, outer, inner, turned))?;
+    let y = match turned == width {
+        true => head,
+        false => Tensor::cat(&[head, rows.narrow(3, turned, width - turned)?], 3)?,
+    };
+    Ok(y.reshape(x.dims())?.to_dtype(x.dtype())?)
 }
 
 /// Turns every pair by its angle times `sign`.
@@ -125,6 +162,14 @@ fn turn(site: &Site, x: &Tensor, inputs: &[Option<Tensor>], sign: f32) -> Result
             numbers.into_iter().map(row).collect::<Result<_, _>>()?
         }
     };
+    if !slices::is_cpu(x) {
+        let rows = Tensor::new(rows.into_iter().map(|row| row as u32).collect::<Vec<_>>(), x.device())?;
+        let table = |table: &Tensor| -> Result<Tensor, OpError> {
+            let flat = table.contiguous()?.reshape(((), half))?.index_select(&rows, 0)?;
+            Ok(flat.reshape(layout.angles(batch).as_slice())?.to_dtype(DType::F32)?)
+        };
+        return on_device(x, &table(cos)?, &(table(sin)? * f64::from(sign))?, batch, &layout);
+    }
     let mut y = host::with(x, <[f32]>::to_vec)?;
     host::with2(cos, sin, |cos, sin| {
         y.par_chunks_mut(layout.width.max(1)).enumerate().for_each(|(index, row)| {

@@ -1,11 +1,15 @@
 //! `TopK(x, k)`: the `k` largest or smallest elements along an axis and where they lie; of equal elements
 //! the first comes first. Before opset 10 `k` is an attribute.
 
+use super::arg;
 use crate::picks::{Plan, pick, put_back};
 use crate::shapes::{axis, shaped};
 use crate::{Backward, Element, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::Tensor;
+use candle_core::{DType as Storage, Tensor};
 use refit_graph::{DType, Dim, Fact, OpName};
+
+/// More elements than so many are sorted out on the host.
+const MOST_ROUNDS: usize = 64;
 
 pub(crate) struct TopK;
 
@@ -41,6 +45,11 @@ impl Operator for TopK {
         let k = k.ok_or_else(|| site.refuse(format!("k is no number of elements up to {size}")))?;
         let mut shape = x.dims().to_vec();
         shape[along] = k;
+        let has_lowest = x.dtype().is_float() || x.dtype() == Storage::I64;
+        if (1..=MOST_ROUNDS).contains(&k) && has_lowest && arg::compares_on_device(x) {
+            let places = on_device(x, along, k, largest(site))?;
+            return Ok(vec![x.contiguous()?.gather(&places, along)?, places.to_dtype(Storage::I64)?]);
+        }
         let places = self.places(site, x, along, k)?;
         let inner: usize = shape[along + 1..].iter().product();
         let sources = sources(&places, size, k, inner);
@@ -93,10 +102,13 @@ impl Operator for TopK {
 impl TopK {
     /// Positions along the axis, in the order of the output.
     fn places(&self, site: &Site, x: &Tensor, along: usize, k: usize) -> Result<Vec<i64>, OpError> {
+        if k == 0 {
+            return Ok(Vec::new());
+        }
         let numbers = host::numbers(x)?;
         let (size, inner) = (x.dims()[along], x.dims()[along + 1..].iter().product::<usize>());
         let outer: usize = x.dims()[..along].iter().product();
-        let largest = site.node.int("largest").unwrap_or(1) != 0;
+        let largest = largest(site);
         let mut places = vec![0i64; outer * k * inner];
         let mut order: Vec<usize> = Vec::new();
         for (o, i) in (0..outer).flat_map(|o| (0..inner).map(move |i| (o, i))) {
@@ -112,6 +124,38 @@ impl TopK {
         }
         Ok(places)
     }
+}
+
+fn largest(site: &Site) -> bool {
+    site.node.int("largest").unwrap_or(1) != 0
+}
+
+/// Positions along the axis where `x` lies, uint32: one of the largest (or smallest) elements after the other,
+/// each taken out once it is found.
+fn on_device(x: &Tensor, along: usize, k: usize, largest: bool) -> Result<Tensor, OpError> {
+    let taken = match (x.dtype(), largest) {
+        (Storage::I64, true) => Tensor::new(&[i64::MIN], x.device())?,
+        (Storage::I64, false) => Tensor::new(&[i64::MAX], x.device())?,
+        (dtype, true) => Tensor::new(&[f32::NEG_INFINITY], x.device())?.to_dtype(dtype)?,
+        (dtype, false) => Tensor::new(&[f32::INFINITY], x.device())?.to_dtype(dtype)?,
+    };
+    let taken = taken.broadcast_as(x.shape())?;
+    let mut shape = vec![1; x.rank()];
+    shape[along] = x.dims()[along];
+    let all = Tensor::arange(0, x.dims()[along] as u32, x.device())?.reshape(shape)?;
+    let all = all.broadcast_as(x.shape())?;
+    // An element may be as low as what stands for a taken one.
+    let mut open = Tensor::ones(x.shape(), Storage::U8, x.device())?;
+    let (mut left, mut found) = (x.clone(), Vec::with_capacity(k));
+    for _ in 0..k {
+        let best = if largest { left.max_keepdim(along)? } else { left.min_keepdim(along)? };
+        let hits = (left.broadcast_eq(&best)? * &open)?;
+        let place = arg::first_hit(&hits, along, false)?;
+        open = (open * all.broadcast_ne(&place)?)?;
+        left = open.where_cond(&left, &taken)?;
+        found.push(place);
+    }
+    Ok(Tensor::cat(&found, along)?.contiguous()?)
 }
 
 /// Positions along an axis as positions in the flat input.

@@ -33,7 +33,7 @@ const TWO_OVER_SQRT_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI;
 pub(crate) static ALL: &[Unary] = &[
     unary("Abs", Tensor::abs, OfInput(sign), ANY).with_integers(),
     unary("Neg", Tensor::neg, OfInput(|x| x.ones_like()?.neg()), ANY).with_integers(),
-    unary("Relu", Tensor::relu, OfOutput(|y| y.gt(0f64)?.to_dtype(y.dtype())), ANY).with_integers(),
+    unary("Relu", relu, OfOutput(is_positive), ANY).with_integers(),
     unary("Sqrt", Tensor::sqrt, OfOutput(|y| y.recip()? * 0.5), POSITIVE),
     unary("Exp", Tensor::exp, OfOutput(|y| Ok(y.clone())), ANY),
     unary("Log", Tensor::log, OfInput(Tensor::recip), POSITIVE),
@@ -106,7 +106,16 @@ impl Operator for Unary {
             OfOutput(derivative) => derivative(site.required(back.outputs, 0)?)?,
             Derivative::None => return Ok(vec![None]),
         };
-        Ok(vec![Some((gradient * derivative)?)])
+        if !slices::is_cpu_f32(gradient) || !slices::is_cpu_f32(&derivative) {
+            return Ok(vec![Some((gradient * derivative)?)]);
+        }
+        let product = elementwise::zip(
+            gradient,
+            &derivative,
+            #[inline(always)]
+            |g, d| g * d,
+        )?;
+        Ok(vec![Some(product)])
     }
 
     fn problems(&self) -> Vec<Problem> {
@@ -117,6 +126,29 @@ impl Operator for Unary {
             Problem::new("a scalar").random_in(&[], low, high),
         ]
     }
+}
+
+fn relu(x: &Tensor) -> TensorResult<Tensor> {
+    if slices::is_cpu_f32(x) {
+        return elementwise::map(
+            x,
+            #[inline(always)]
+            |x| if x < 0.0 { 0.0 } else { x },
+        );
+    }
+    x.relu()
+}
+
+/// 1 where a number is above 0, else 0.
+fn is_positive(x: &Tensor) -> TensorResult<Tensor> {
+    if slices::is_cpu_f32(x) {
+        return elementwise::map(
+            x,
+            #[inline(always)]
+            |x| f32::from(x > 0.0),
+        );
+    }
+    x.gt(0f64)?.to_dtype(x.dtype())
 }
 
 fn sigmoid(x: &Tensor) -> TensorResult<Tensor> {

@@ -62,7 +62,7 @@ fn only_transposed(rewrite: &Rewrite, weight: ValueId) -> bool {
 }
 
 /// A matrix with rows and columns exchanged, whatever its element type.
-fn transpose(tensor: &HostTensor) -> Option<HostTensor> {
+pub(crate) fn transpose(tensor: &HostTensor) -> Option<HostTensor> {
     let &[rows, columns] = tensor.shape() else { return None };
     let size = tensor.dtype().size()?;
     let data = tensor.bytes();

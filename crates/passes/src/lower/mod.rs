@@ -6,6 +6,8 @@ mod linear;
 mod pieces;
 mod version;
 
+pub(crate) use linear::transpose;
+
 use crate::{PassError, rewrite::Rewrite};
 use refit_graph::{Fact, Model, Node, NodeId, OpName, Patch, ValueId, verify};
 
@@ -150,6 +152,17 @@ fn dropout(rewrite: &mut Rewrite, node: &Node) -> Option<()> {
     let x = rewrite.current(node.input(0)?);
     rewrite.replace(node.output(0)?, x);
     Some(())
+}
+
+/// Leaves no descriptions but those of inputs and outputs, the latter as `like` has them: an edit of a lowered model may
+/// add operators of an engine's own, whose shapes cannot be inferred here, and a file must say what its outputs are.
+pub fn describe_ports(model: &mut Model, like: &Model) {
+    forget_facts(model);
+    for id in model.graph.outputs().to_vec() {
+        if let Some(known) = like.graph.find(&model.graph.value(id).name) {
+            model.graph.set_fact(id, like.graph.fact(known).clone());
+        }
+    }
 }
 
 /// Engines infer shapes by themselves; only inputs and outputs are described.

@@ -2,10 +2,13 @@
 
 mod cut;
 mod dropout;
+mod fixed;
 mod freeze;
 mod head;
 mod lora;
 mod mixed_precision;
+mod network;
+mod prune;
 mod quantize;
 
 use candle_core::{Device, Tensor};

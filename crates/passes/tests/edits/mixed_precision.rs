@@ -51,13 +51,14 @@ fn gradients_reach_the_float32_weights() {
     let (in_mixed, found, kept_in_mixed) = gradients(&mixed());
     assert_eq!(program.parameters(), in_mixed.parameters());
     let norm = |t: &Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
-    let largest = expected.iter().map(|(_, gradient)| norm(gradient)).fold(0.0, f32::max);
+    let largest = expected.iter().map(|(_, gradient)| norm(gradient.values())).fold(0.0, f32::max);
     for parameter in program.parameters() {
-        let (right, found) = (expected.get(parameter.id).unwrap(), found.get(parameter.id).unwrap());
+        let tensor = |of: &Gradients| of.get(parameter.id).unwrap().to_tensor().unwrap();
+        let (right, found) = (tensor(&expected), tensor(&found));
         assert_eq!(found.dtype(), candle_core::DType::F32, "{}", parameter.name);
-        let (error, size) = (norm(&(found - right).unwrap()), norm(right));
+        let (error, size) = (norm(&(found - &right).unwrap()), norm(&right));
         // A bias of keys has no effect on attention: its gradient is rounding alone.
         assert!(error < 0.05 * size + 1e-3 * largest, "{}: {error} of {size}", parameter.name);
     }
-    assert!(kept_in_mixed * 4 < kept * 3, "{kept_in_mixed} of {kept}");
+    assert!(kept_in_mixed * 6 < kept * 5, "{kept_in_mixed} of {kept}");
 }

@@ -2,11 +2,14 @@ use super::*;
 use refit_engine::{Engine, ModelSource, Session, SessionOptions};
 use refit_engine_tract::Tract;
 use refit_graph::onnx;
-use refit_passes::{edit::QuantizeInt8Rows, lower::portable};
+use refit_passes::{
+    edit::{QuantizeInt8Rows, RowsForm},
+    lower::{describe_ports, portable},
+};
 
 fn quantized() -> Model {
     let mut model = portable(&classifier()).unwrap();
-    edit(&mut model, &QuantizeInt8Rows).unwrap();
+    edit(&mut model, &QuantizeInt8Rows::default()).unwrap();
     model
 }
 
@@ -70,6 +73,20 @@ fn an_answer_does_not_depend_on_its_batch_in_tract() {
 
 #[test]
 fn only_lowered_models_are_quantized() {
-    let message = refusal(&classifier(), &QuantizeInt8Rows);
+    let message = refusal(&classifier(), &QuantizeInt8Rows::default());
     assert!(message.contains("int8 is for lowered models"), "{message}");
+}
+
+#[test]
+fn a_file_says_what_its_outputs_are_whatever_operators_it_has() {
+    let lowered = portable(&classifier()).unwrap();
+    let mut int8 = lowered.clone();
+    edit(&mut int8, &QuantizeInt8Rows { form: RowsForm::OnnxRuntime, ..Default::default() }).unwrap();
+    let fact = |model: &Model, name: &str| model.graph.fact(model.graph.find(name).unwrap()).clone();
+    assert!(fact(&int8, "logits").shape.is_none(), "nobody here knows what another's operator makes");
+    describe_ports(&mut int8, &lowered);
+    for output in ["logits", "embedding"] {
+        assert_eq!(fact(&int8, output), fact(&lowered, output));
+        assert!(fact(&int8, output).shape.is_some());
+    }
 }

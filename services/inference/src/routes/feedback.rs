@@ -48,7 +48,7 @@ pub(crate) async fn give(
             "this process serves an artifact without a store: it keeps no predictions, so no feedback";
         return Err(ApiError::new(Code::NotFound, message));
     };
-    let body = body::read(body, app.max_body_bytes, app.deadline).await?;
+    let body = body::read(&app, &headers, body).await?;
     let given: Given = body::json(&headers, &body).map_err(explain_shape)?;
     match given {
         Given::One(item) => {
@@ -98,7 +98,7 @@ async fn record(
     let mut results = store.give_feedback_batch(&batch).await?;
     let is_unknown = |result: &Result<_, _>| matches!(result, Err(StoreError::UnknownPrediction { .. }));
     let unknown: Vec<usize> = (0..batch.len()).filter(|&index| is_unknown(&results[index])).collect();
-    if let (false, Some(recorder)) = (unknown.is_empty(), &app.recorder) {
+    if let (false, Some(recorder)) = (unknown.is_empty(), &app.outlets.recorder) {
         recorder.flush().await;
         let again: Vec<Feedback> = unknown.iter().map(|&index| batch[index].clone()).collect();
         for (index, result) in unknown.into_iter().zip(store.give_feedback_batch(&again).await?) {

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether requests should be sent to it.
+//! Whether the process lives, whether it has begun, and whether requests should be sent to it.
 
 use std::sync::Arc;
 
@@ -11,18 +11,40 @@ use serde_json::{Value, json};
 use crate::{
     api_error::{ApiError, Code},
     app::App,
+    oip,
 };
 
 pub(crate) async fn live() -> Json<Value> {
     Json(json!({ "live": true }))
 }
 
+/// Over once all that is deployed was loaded or could not be: from then on a probe of readiness says more.
+pub(crate) async fn startup(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+    if app.models.is_started() {
+        return Ok(Json(json!({ "started": true })));
+    }
+    Err(ApiError::new(Code::Unavailable, "the deployed models are still being loaded"))
+}
+
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     if app.is_ready() {
         return Ok(Json(json!({ "ready": true })));
     }
-    let why = if app.is_draining() { "the service is stopping" } else { "no model is ready yet" };
-    Err(ApiError::new(Code::Unavailable, why))
+    Err(ApiError::new(Code::Unavailable, why_not(&app)))
+}
+
+fn why_not(app: &App) -> String {
+    if app.is_draining() {
+        return "the service is stopping".to_owned();
+    }
+    let models = app.models.all();
+    let waiting: Vec<&str> =
+        models.iter().filter(|model| model.routing().champion.is_none()).map(|model| &*model.name).collect();
+    if waiting.is_empty() {
+        "no model is ready yet".to_owned()
+    } else {
+        format!("not ready yet: {}", waiting.join(", "))
+    }
 }
 
 pub(crate) async fn model_ready(
@@ -40,12 +62,7 @@ pub(crate) async fn version_ready(
 }
 
 fn ready_as(app: &App, name: &str, version: Option<&str>) -> Result<Json<Value>, ApiError> {
-    let routing = app.models.get(name).ok_or_else(|| ApiError::unknown_model(name))?.routing();
-    let ready = match version {
-        Some(version) => routing.version(version).is_some(),
-        None => routing.champion.is_some(),
-    };
-    if ready && !app.is_draining() {
+    if oip::is_model_ready(app, name, version)? {
         return Ok(Json(json!({ "name": name, "ready": true })));
     }
     let what = version.map_or_else(String::new, |version| format!("version {version:?} of "));

@@ -1,4 +1,5 @@
-//! `GET /v1/models`: which versions answer, since when and why.
+//! `GET /v1/models`: which versions answer, since when and why. It is also the list that OpenAI's clients read (`object`,
+//! `data`) and, for one model, what KServe's read (`name`, `ready`).
 
 use std::sync::Arc;
 
@@ -11,12 +12,14 @@ use serde_json::{Value, json};
 use crate::{
     api_error::{ApiError, Code},
     app::App,
-    routing::{Model, Serving},
+    routing::{Model, Residence, Serving},
+    scheduling::Point,
 };
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     let models: Vec<Value> = app.models.all().iter().map(|model| describe(model)).collect();
-    Json(json!({ "models": models }))
+    let data: Vec<Value> = app.models.all().iter().map(|model| entry(model)).collect();
+    Json(json!({ "object": "list", "data": data, "models": models }))
 }
 
 pub(crate) async fn one(
@@ -32,18 +35,40 @@ pub(crate) async fn one(
 
 fn describe(model: &Model) -> Value {
     let routing = model.routing();
-    let canary = routing.canary.as_ref().map(|(canary, percent)| {
-        let mut entry = serving(canary);
+    let with_share = |(version, percent): &(Serving, f64)| {
+        let mut entry = serving(version);
         entry["percent"] = json!(percent);
         entry
-    });
-    json!({
+    };
+    let (canary, shadow) = (routing.canary.as_ref().map(with_share), routing.shadow.as_ref().map(with_share));
+    let mut described = entry(model);
+    let residence = match model.residence() {
+        Residence::Wanted => "wanted",
+        Residence::Pinned => "pinned",
+        Residence::OnDemand => "on_demand",
+        Residence::Unloaded => "unloaded",
+    };
+    let more = json!({
         "name": &*model.name,
+        "residence": residence,
+        "memory_bytes": model.memory_bytes(),
         "generation": routing.generation,
         "ready": routing.champion.is_some(),
         "champion": routing.champion.as_ref().map(serving),
         "canary": canary,
-    })
+        "shadow": shadow,
+    });
+    if let (Value::Object(described), Value::Object(more)) = (&mut described, more) {
+        described.extend(more);
+    }
+    described
+}
+
+/// A model in OpenAI's terms. It was made when its champion took over; 0 while there is none.
+fn entry(model: &Model) -> Value {
+    let routing = model.routing();
+    let created = routing.champion.as_ref().map_or(0, |champion| champion.since.as_second());
+    json!({ "id": &*model.name, "object": "model", "created": created, "owned_by": "refit" })
 }
 
 fn serving(serving: &Serving) -> Value {
@@ -57,6 +82,17 @@ fn serving(serving: &Serving) -> Value {
         "engine": choice.engine,
         "engine_version": predictor.engine_version(),
         "precision": choice.precision.name(),
+        "device": choice.device.name(),
         "engine_reason": choice.reason,
+        "memory_bytes": serving.model.memory_bytes,
+        "largest_batch": serving.model.pace.largest_batch,
+        "lone_threads": serving.model.pace.threads,
+        "latency": serving.model.pace.curve.points().iter().map(point).collect::<Vec<_>>(),
+    })
+}
+
+fn point(point: &Point) -> Value {
+    json!({
+        "texts": point.texts, "tokens": point.tokens, "threads": point.threads, "seconds": point.seconds,
     })
 }

@@ -10,51 +10,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use refit_predictor::{Answer as Said, Entity};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::asked::{Asked, Texts};
 use crate::{
-    answer::{Question, answer},
+    answer::{Question, answer, room},
     api_error::{ApiError, Code},
     app::App,
     body,
+    job::Answer,
     layers::ModelLabel,
     routing::Model,
-    workers::{Answer, Text},
 };
 
 /// The header whose value makes the same version answer again while a canary is tried.
 pub(crate) const KEY_HEADER: &str = "x-refit-key";
 
 const ACTION: &str = ":predict";
-
-/// One of the three must be there.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    #[serde(alias = "context")]
-    text: Option<String>,
-    texts: Option<Vec<String>>,
-    /// The second text, or the question, where the model reads two; of many texts, one each.
-    #[serde(alias = "question")]
-    pair: Option<String>,
-    pairs: Option<Vec<String>>,
-    /// What other servers call it: one text or a list.
-    inputs: Option<OneOrMany>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-/// Texts, and whether the answer is a list.
-struct Texts {
-    texts: Vec<Text>,
-    many: bool,
-}
 
 pub(crate) async fn predict(
     State(app): State<Arc<App>>,
@@ -83,9 +55,21 @@ async fn predict_with(
     body: Body,
     accepted: Instant,
 ) -> Result<Value, ApiError> {
-    let body = body::read(body, app.max_body_bytes, app.deadline).await?;
-    let Texts { texts, many } = Texts::try_from(body::json::<Asked>(headers, &body)?)?;
-    let key = key(headers)?;
+    room(app, model)?;
+    let body = body::read(app, headers, body).await?;
+    let asked = Texts::try_from(body::json::<Asked>(headers, &body)?)?;
+    answer_texts(app, model, key(headers)?, asked, accepted).await
+}
+
+/// The answer to one text, or to a list of them.
+pub(crate) async fn answer_texts(
+    app: &App,
+    model: &Model,
+    key: Option<&str>,
+    asked: Texts,
+    accepted: Instant,
+) -> Result<Value, ApiError> {
+    let Texts { texts, many } = asked;
     let answers = answer(app, Question { model, version: None, key, texts, accepted }).await?;
     let mut predictions = answers.iter().map(|answer| describe(model, answer));
     Ok(match predictions.next() {
@@ -105,50 +89,6 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
         Some(_) => {
             Err(ApiError::new(Code::Malformed, format!("the header {KEY_HEADER} must be plain ASCII")))
         }
-    }
-}
-
-impl TryFrom<Asked> for Texts {
-    type Error = ApiError;
-
-    fn try_from(asked: Asked) -> Result<Self, ApiError> {
-        let texts = match (asked.text, asked.texts, asked.inputs) {
-            (Some(text), None, None) | (None, None, Some(OneOrMany::One(text))) => {
-                if asked.pairs.is_some() {
-                    return Err(ApiError::new(
-                        Code::Invalid,
-                        "send \"pair\" with one text, \"pairs\" with a list",
-                    ));
-                }
-                return Ok(Self { texts: vec![Text { text, pair: asked.pair }], many: false });
-            }
-            (None, Some(texts), None) | (None, None, Some(OneOrMany::Many(texts))) => texts,
-            _ => {
-                let message = r#"send {"text": "..."} or {"texts": ["...", "..."]}"#;
-                return Err(ApiError::new(Code::Invalid, message));
-            }
-        };
-        if texts.is_empty() {
-            return Err(ApiError::new(Code::Invalid, "the list of texts is empty"));
-        }
-        let texts = match (asked.pair, asked.pairs) {
-            (None, None) => texts.into_iter().map(|text| Text { text, pair: None }).collect(),
-            // One question about many texts.
-            (Some(pair), None) => {
-                texts.into_iter().map(|text| Text { text, pair: Some(pair.clone()) }).collect()
-            }
-            (None, Some(pairs)) if pairs.len() == texts.len() => {
-                texts.into_iter().zip(pairs).map(|(text, pair)| Text { text, pair: Some(pair) }).collect()
-            }
-            (None, Some(pairs)) => {
-                let message = format!("there are {} texts and {} pairs", texts.len(), pairs.len());
-                return Err(ApiError::new(Code::Invalid, message));
-            }
-            (Some(_), Some(_)) => {
-                return Err(ApiError::new(Code::Invalid, "send either \"pair\" or \"pairs\""));
-            }
-        };
-        Ok(Self { texts, many: true })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a person decides: promote, roll back, refit. Forms of the console page and JSON of scripts.
+//! What a person decides: promote, canary, shadow, roll back, refit. Forms of the console page and JSON of scripts.
 
 use axum::{
     Json,
@@ -18,6 +18,7 @@ use crate::operate::{self, Order};
 #[serde(deny_unknown_fields)]
 struct Body {
     version: Option<String>,
+    percent: Option<f64>,
     reason: Option<String>,
     by: Option<String>,
 }
@@ -29,10 +30,38 @@ pub(super) async fn promote(
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
     let body = read(&context, &model, &headers, &bytes)?;
-    let version = body.version.as_deref().ok_or_else(|| {
-        ApiError::new(StatusCode::BAD_REQUEST, "name the version: {\"version\": \"2\", \"reason\": \"…\"}")
+    let deployment = operate::promote(&context.store, order(&model, &body), version(&body)?).await?;
+    Ok(done(&context, &headers, json!({ "deployment": deployment })))
+}
+
+pub(super) async fn canary(
+    Shared(context): Shared<Context>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Response, ApiError> {
+    let body = read(&context, &model, &headers, &bytes)?;
+    let percent = body.percent.ok_or_else(|| {
+        ApiError::new(StatusCode::BAD_REQUEST, "say which share: {\"version\": \"2\", \"percent\": 5}")
     })?;
-    let deployment = operate::promote(&context.store, order(&model, &body), version).await?;
+    let order = order(&model, &body);
+    let deployment = operate::canary(&context.store, order, version(&body)?, percent).await?;
+    Ok(done(&context, &headers, json!({ "deployment": deployment })))
+}
+
+/// With a version it begins, without one it ends.
+pub(super) async fn shadow(
+    Shared(context): Shared<Context>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Response, ApiError> {
+    let body = read(&context, &model, &headers, &bytes)?;
+    let (store, order) = (&context.store, order(&model, &body));
+    let deployment = match &body.version {
+        Some(version) => operate::shadow(store, order, version, body.percent.unwrap_or(100.0)).await?,
+        None => operate::end_shadow(store, order).await?,
+    };
     Ok(done(&context, &headers, json!({ "deployment": deployment })))
 }
 
@@ -56,6 +85,12 @@ pub(super) async fn refit(
     let body = read(&context, &model, &headers, &bytes)?;
     operate::request_refit(&context.store, order(&model, &body)).await?;
     Ok(done(&context, &headers, json!({ "requested": true })))
+}
+
+fn version(body: &Body) -> Result<&str, ApiError> {
+    body.version.as_deref().ok_or_else(|| {
+        ApiError::new(StatusCode::BAD_REQUEST, "name the version: {\"version\": \"2\", \"reason\": \"…\"}")
+    })
 }
 
 fn order<'a>(model: &'a str, body: &'a Body) -> Order<'a> {
@@ -85,8 +120,9 @@ fn read(context: &Context, model: &str, headers: &HeaderMap, bytes: &Bytes) -> R
         return Ok(Body { by: Some("the console".to_owned()), ..form(bytes) });
     }
     serde_json::from_slice(bytes).map_err(|error| {
-        let message =
-            format!("the body is not an order: {error}; send {{\"version\", \"reason\", \"by\"}} as JSON");
+        let message = format!(
+            "the body is not an order: {error}; send {{\"version\", \"percent\", \"reason\", \"by\"}} as JSON"
+        );
         ApiError::new(StatusCode::BAD_REQUEST, message)
     })
 }

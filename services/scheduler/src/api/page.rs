@@ -90,6 +90,16 @@ fn serving(view: &View, command: &str) -> String {
             escape(&canary.reason)
         );
     }
+    if let Some(shadow) = &deployment.shadow {
+        let _ = write!(
+            html,
+            "<p>Version {} is a shadow with a copy of {} % of the requests since {}: {}</p>",
+            escape(&shadow.version),
+            shadow.percent,
+            time(shadow.since.as_second()),
+            escape(&shadow.reason)
+        );
+    }
     let back = match (&deployment.canary, &deployment.previous) {
         (Some(canary), _) => Some(format!("Take canary {} back", escape(&canary.version))),
         (None, Some(previous)) => Some(format!("Go back to version {}", escape(previous))),

@@ -72,6 +72,10 @@ pub(super) async fn export(
         let last = rows.len() < ROWS_A_QUERY as usize;
         for row in rows {
             through = row.sequence;
+            // The sampling of the inference service left its text out.
+            if row.text.is_empty() {
+                continue;
+            }
             if to_learn_from(&row.text) {
                 keep(&mut learn, row, most);
             } else if row.sequence > champion_through {

@@ -13,6 +13,7 @@ const MOST_BYTES: usize = 16 << 20;
 pub struct Scraper {
     client: reqwest::Client,
     targets: Vec<String>,
+    token: Option<String>,
 }
 
 /// What one look at all replicas gave.
@@ -25,19 +26,19 @@ pub struct Scrape {
 }
 
 impl Scraper {
-    /// For these base addresses.
-    pub fn new(targets: &[String]) -> Self {
+    /// For these base addresses, with the token that they ask for.
+    pub fn new(targets: &[String], token: Option<&str>) -> Self {
         let targets = targets.iter().map(|target| target.trim_end_matches('/').to_owned()).collect();
-        Self { client: reqwest::Client::new(), targets }
+        Self { client: reqwest::Client::new(), targets, token: token.map(str::to_owned) }
     }
 
     /// Asks all at once.
     pub async fn look(&self) -> Scrape {
         let mut asked = tokio::task::JoinSet::new();
         for target in self.targets.clone() {
-            let client = self.client.clone();
+            let (client, token) = (self.client.clone(), self.token.clone());
             asked.spawn(async move {
-                let answer = ask(&client, &target).await;
+                let answer = ask(&client, &target, token.as_deref()).await;
                 (target, answer)
             });
         }
@@ -52,15 +53,21 @@ impl Scraper {
     }
 }
 
-async fn ask(client: &reqwest::Client, target: &str) -> Result<Vec<Sample>, String> {
-    let url = format!("{target}/metrics");
-    let mut response = client.get(&url).timeout(TIMEOUT).send().await.map_err(|error| {
+async fn ask(client: &reqwest::Client, target: &str, token: Option<&str>) -> Result<Vec<Sample>, String> {
+    let mut request = client.get(format!("{target}/metrics")).timeout(TIMEOUT);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let mut response = request.send().await.map_err(|error| {
         if error.is_timeout() {
             "did not answer within 5 s".to_owned()
         } else {
             "cannot be reached".to_owned()
         }
     })?;
+    if matches!(response.status().as_u16(), 401 | 403) {
+        return Err("asks for a token with the scope metrics: give it in REFIT_INFERENCE_TOKEN".to_owned());
+    }
     if !response.status().is_success() {
         return Err(format!("answered {}", response.status()));
     }

@@ -163,9 +163,11 @@ fn manifest() -> Manifest {
         serving: Serving {
             file: "model.float32.onnx".to_owned(),
             precision: Precision::Float32,
+            float_layers: Vec::new(),
             engine: "tract".to_owned(),
             reason: "the only one".to_owned(),
         },
+        searches: Vec::new(),
         parity: Vec::new(),
     }
 }

@@ -3,12 +3,14 @@
 
 mod balance;
 mod confusion;
+mod frontier;
 mod learning_curve;
 mod lines;
 mod reliability;
 
 pub(super) use balance::balance;
 pub(super) use confusion::confusion;
+pub(super) use frontier::frontier;
 pub(super) use learning_curve::learning_curve;
 pub(super) use lines::{Axis, Line, Mark, lines};
 pub(super) use reliability::reliability;

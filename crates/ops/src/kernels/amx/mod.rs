@@ -9,9 +9,9 @@ mod pack;
 mod tests;
 mod tiles;
 
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Product};
 use super::slices::Shared;
-use pack::Side;
+use pack::{Packing, Side};
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -30,14 +30,15 @@ pub fn pays(m: usize, k: usize, n: usize) -> bool {
     m >= 16 && n >= 16 && k >= 16 && m * k * n >= 64 * 64 * 64
 }
 
-/// `c = a b` or `c += a b`, `c` row-major with `stride` elements between rows.
+/// `c = alpha * a b` or `c += alpha * a b`, `c` row-major with `stride` elements between rows.
 ///
 /// # Safety
 /// `c` must hold `a.rows()` rows of `b.columns()` elements, and nobody else may touch them meanwhile.
 ///
 /// # Panics
 /// When the matrix unit is not available or the inner dimensions differ.
-pub unsafe fn multiply(c: *mut f32, stride: usize, accumulate: bool, a: &Matrix, b: &Matrix, parallel: bool) {
+pub unsafe fn multiply(c: *mut f32, stride: usize, a: &Matrix, b: &Matrix, how: Product) {
+    let Product { alpha, accumulate, parallel } = how;
     let (m, k, n) = (a.rows(), a.columns(), b.columns());
     assert_eq!(k, b.rows(), "inner dimensions");
     assert!(is_available(), "no matrix unit");
@@ -48,12 +49,13 @@ pub unsafe fn multiply(c: *mut f32, stride: usize, accumulate: bool, a: &Matrix,
         let inner = start..k.min(start + depth);
         let panel = inner.len().div_ceil(STEP) * PANEL_STEP;
         with_buffer(&RIGHT, n.div_ceil(BLOCK) * panel, |packed| {
-            pack(Side::Right, &right, 0, &inner, packed, parallel);
+            pack(Packing { side: Side::Right, factor: 1.0 }, &right, 0, &inner, packed, parallel);
             let pass = Pass { right: packed, panel, stride, accumulate: accumulate || start > 0 };
             let task = |index: usize| {
                 let (rows, columns) = grid.task(index);
                 with_buffer(&LEFT, rows.len().div_ceil(BLOCK) * panel, |left| {
-                    pack(Side::Left, a, rows.start, &inner, left, false);
+                    let scaled = Packing { side: Side::Left, factor: alpha };
+                    pack(scaled, a, rows.start, &inner, left, false);
                     // SAFETY: the tasks write disjoint blocks of `c`, which is as large as the caller says.
                     unsafe { pass.task(&target, left, rows, columns) };
                 });
@@ -83,11 +85,18 @@ fn with_buffer(kept: &'static LocalKey<RefCell<Vec<u16>>>, length: usize, work: 
 }
 
 /// Packs rows of `matrix` from `first` on, as many panels as the buffer holds.
-fn pack(side: Side, matrix: &Matrix, first: usize, inner: &Range<usize>, buffer: &mut [u16], parallel: bool) {
+fn pack(
+    packing: Packing,
+    matrix: &Matrix,
+    first: usize,
+    inner: &Range<usize>,
+    buffer: &mut [u16],
+    parallel: bool,
+) {
     let panel = inner.len().div_ceil(STEP) * PANEL_STEP;
     // SAFETY: only called where the matrix unit is available, and then the CPU has the instructions.
     let one = |(index, target): (usize, &mut [u16])| unsafe {
-        pack::panel(side, matrix, first + index * BLOCK, inner.clone(), target);
+        pack::panel(packing, matrix, first + index * BLOCK, inner.clone(), target);
     };
     match parallel {
         true => buffer.par_chunks_mut(panel).enumerate().with_min_len(2).for_each(one),

@@ -6,6 +6,7 @@
 //! pairs of inner elements of 16 columns. Seen as 32-bit pairs one is the transpose of the other.
 
 use super::super::matrix::Matrix;
+use super::super::simd::transpose;
 use super::tiles::{BLOCK, PANEL_STEP, STEP, TILE};
 use std::arch::x86_64::*;
 
@@ -18,13 +19,28 @@ pub enum Side {
     Right,
 }
 
+/// How a factor is packed.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    /// Which factor it is.
+    pub side: Side,
+    /// What its elements are multiplied by.
+    pub factor: f32,
+}
+
 /// Packs 32 rows of `matrix` from `row` on, inner elements `inner`, into steps of [`PANEL_STEP`]; what lies
 /// outside the matrix is 0. For the right factor `matrix` is its transpose.
 ///
 /// # Panics
 /// When `panel` is too short.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub fn panel(side: Side, matrix: &Matrix, row: usize, inner: std::ops::Range<usize>, panel: &mut [u16]) {
+pub fn panel(
+    packing: Packing,
+    matrix: &Matrix,
+    row: usize,
+    inner: std::ops::Range<usize>,
+    panel: &mut [u16],
+) {
     let along_inner = matrix.column_stride() == 1;
     let mut staged = [0f32; TILE];
     for (step, target) in inner.clone().step_by(STEP).zip(panel.chunks_exact_mut(PANEL_STEP)) {
@@ -34,17 +50,19 @@ pub fn panel(side: Side, matrix: &Matrix, row: usize, inner: std::ops::Range<usi
             let height = (BLOCK / 2).min(matrix.rows().saturating_sub(first));
             let is_whole = height == 16 && width == STEP;
             let parts = match is_whole {
-                true if along_inner => Lines::rows(matrix.from(first, step), matrix.row_stride()),
+                true if along_inner => {
+                    Lines::rows(matrix.from(first, step), matrix.row_stride(), packing.factor)
+                }
                 true if matrix.row_stride() == 1 => {
-                    Lines::pairs(matrix.from(first, step), matrix.column_stride())
+                    Lines::pairs(matrix.from(first, step), matrix.column_stride(), packing.factor)
                 }
                 _ => {
                     stage(matrix, [first, step], [height, width], &mut staged);
-                    Lines::rows(&staged, STEP)
+                    Lines::rows(&staged, STEP, packing.factor)
                 }
             };
             let (high, low) = target[tile * TILE..].split_at_mut(2 * TILE);
-            parts.store(side, &mut high[..TILE], &mut low[..TILE]);
+            parts.store(packing.side, &mut high[..TILE], &mut low[..TILE]);
         }
     }
 }
@@ -63,19 +81,20 @@ fn stage(matrix: &Matrix, [row, column]: [usize; 2], [height, width]: [usize; 2]
 struct Lines<'a> {
     data: &'a [f32],
     stride: usize,
+    factor: f32,
     /// Whether a line is 32 inner elements of one row, or a pair of inner elements of 16 rows.
     are_rows: bool,
 }
 
 impl<'a> Lines<'a> {
     /// 16 rows of 32 inner elements, `stride` apart.
-    fn rows(data: &'a [f32], stride: usize) -> Self {
-        Self { data, stride, are_rows: true }
+    fn rows(data: &'a [f32], stride: usize, factor: f32) -> Self {
+        Self { data, stride, factor, are_rows: true }
     }
 
     /// 32 inner elements, `stride` apart, of 16 rows that lie side by side.
-    fn pairs(data: &'a [f32], stride: usize) -> Self {
-        Self { data, stride, are_rows: false }
+    fn pairs(data: &'a [f32], stride: usize, factor: f32) -> Self {
+        Self { data, stride, factor, are_rows: false }
     }
 
     /// The high and low parts of a line, as 16 pairs of inner elements.
@@ -88,7 +107,9 @@ impl<'a> Lines<'a> {
         };
         let (first, second) = (&self.data[first..first + 16], &self.data[second..second + 16]);
         // SAFETY: both have 16 elements.
-        let parts = unsafe { split(_mm512_loadu_ps(first.as_ptr()), _mm512_loadu_ps(second.as_ptr())) };
+        let (first, second) = unsafe { (_mm512_loadu_ps(first.as_ptr()), _mm512_loadu_ps(second.as_ptr())) };
+        let factor = _mm512_set1_ps(self.factor);
+        let parts = split(_mm512_mul_ps(first, factor), _mm512_mul_ps(second, factor));
         match self.are_rows {
             true => parts,
             false => [interleave(parts[0]), interleave(parts[1])],
@@ -156,34 +177,4 @@ fn split(first: __m512, second: __m512) -> [__m512i; 2] {
     let float = |half: __m512i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(half));
     let low = _mm512_cvtne2ps_pbh(_mm512_sub_ps(second, float(upper)), _mm512_sub_ps(first, float(lower)));
     [high, bits(low)]
-}
-
-/// The transpose of 16 x 16 elements of 32 bits.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn transpose(r: [__m512i; 16]) -> [__m512i; 16] {
-    let mut t = r;
-    for i in 0..8 {
-        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    let mut u = t;
-    for i in 0..4 {
-        u[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-        u[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-        u[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-        u[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-    }
-    // Now u[4 i + j] holds, in its four quarters q, column 4 q + j of rows 4 i to 4 i + 3.
-    for j in 0..4 {
-        let low = _mm512_shuffle_i32x4::<0x88>(u[j], u[4 + j]);
-        let high = _mm512_shuffle_i32x4::<0xdd>(u[j], u[4 + j]);
-        let low_after = _mm512_shuffle_i32x4::<0x88>(u[8 + j], u[12 + j]);
-        let high_after = _mm512_shuffle_i32x4::<0xdd>(u[8 + j], u[12 + j]);
-        t[j] = _mm512_shuffle_i32x4::<0x88>(low, low_after);
-        t[8 + j] = _mm512_shuffle_i32x4::<0xdd>(low, low_after);
-        t[4 + j] = _mm512_shuffle_i32x4::<0x88>(high, high_after);
-        t[12 + j] = _mm512_shuffle_i32x4::<0xdd>(high, high_after);
-    }
-    t
 }

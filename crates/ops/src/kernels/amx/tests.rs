@@ -21,11 +21,13 @@ fn equals_the_product_in_double_precision() {
             let left = if flags & 1 == 0 { Matrix::new(&a, m, k) } else { Matrix::new(&a, k, m).t() };
             let right = if flags & 2 == 0 { Matrix::new(&b, k, n) } else { Matrix::new(&b, n, k).t() };
             let accumulate = flags & 4 != 0;
+            let alpha = if flags & 3 == 3 { 0.3 } else { 1.0 };
             let stride = n + 3;
             let before = values(m * stride, 3);
             let mut c = before.clone();
+            let how = Product { alpha, accumulate, parallel: flags & 1 == 0 };
             // SAFETY: `c` has `m` rows of `stride >= n` elements.
-            unsafe { multiply(c.as_mut_ptr(), stride, accumulate, &left, &right, flags & 1 == 0) };
+            unsafe { multiply(c.as_mut_ptr(), stride, &left, &right, how) };
             for row in 0..m {
                 for column in 0..stride {
                     let at = row * stride + column;
@@ -36,7 +38,8 @@ fn equals_the_product_in_double_precision() {
                     let products =
                         (0..k).map(|i| f64::from(left.at(row, i)) * f64::from(right.at(i, column)));
                     let (sum, size) = products.fold((0.0, 0.0), |(s, z), p| (s + p, z + p.abs()));
-                    let expected = sum + if accumulate { f64::from(before[at]) } else { 0.0 };
+                    let expected =
+                        f64::from(alpha) * sum + if accumulate { f64::from(before[at]) } else { 0.0 };
                     let error = (f64::from(c[at]) - expected).abs();
                     assert!(
                         error <= (size + 1.0) * 2f64.powi(-16),

@@ -1,5 +1,6 @@
 //! `MatMulInteger(a, b, a_zero?, b_zero?)` and
-//! `QLinearMatMul(a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero)`.
+//! `QLinearMatMul(a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero)`, whose `b_scale` may have one number for each
+//! column of `b`.
 
 use super::{integers, range, saturate};
 use crate::shapes::{broadcast_sizes, shaped};
@@ -44,9 +45,14 @@ impl Operator for ProductInteger {
         let mut values = host::numbers(&product)?;
         if *self == Self::Scaled {
             let limits = range(site.output_type(0)?)?;
-            let scale = |index| one(site, inputs, index);
-            let (factor, zero) = (scale(1)? * scale(4)? / scale(6)?, one(site, inputs, 7)?);
-            values.iter_mut().for_each(|value| *value = saturate(*value * factor + zero, limits));
+            let (a_scale, y_scale, zero) =
+                (one(site, inputs, 1)?, one(site, inputs, 6)?, one(site, inputs, 7)?);
+            let columns = if site.required(inputs, b)?.rank() > 1 { shape[shape.len() - 1] } else { 1 };
+            let b_scales = one_or_each(site, inputs, 4, columns)?;
+            for (place, value) in values.iter_mut().enumerate() {
+                let factor = a_scale * b_scales[place % b_scales.len()] / y_scale;
+                *value = saturate(*value * factor + zero, limits);
+            }
         }
         Ok(vec![integers(site, 0, values, &shape, &device)?])
     }
@@ -66,6 +72,20 @@ fn one(site: &Site, inputs: &[Option<Tensor>], index: usize) -> Result<f64, OpEr
             Err(site.refuse(format!("input {index} has {} elements; one is supported", several.len())))
         }
     }
+}
+
+/// The scales of the right factor: one for all, or one for each of its columns.
+fn one_or_each(
+    site: &Site,
+    inputs: &[Option<Tensor>],
+    index: usize,
+    columns: usize,
+) -> Result<Vec<f64>, OpError> {
+    let scales = host::numbers(site.required(inputs, index)?)?;
+    if scales.len() == 1 || scales.len() == columns && columns > 0 {
+        return Ok(scales);
+    }
+    Err(site.refuse(format!("input {index} has {} elements for {columns} columns", scales.len())))
 }
 
 /// A factor less its zero point: one for all, one a row (of the left factor) or one a column.

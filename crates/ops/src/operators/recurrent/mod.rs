@@ -5,11 +5,15 @@ mod arguments;
 mod cell;
 mod curve;
 mod layer;
+mod on_device;
+mod order;
 
+use crate::kernels::slices;
 use crate::shapes::shaped;
 use crate::{Backward, Known, OpError, Operator, Problem, Reads, Site, host};
 use arguments::Arguments;
 use candle_core::Tensor;
+use order::Order;
 use refit_graph::{Attribute, Dim, Fact, OpName};
 
 /// Which of the three.
@@ -53,8 +57,12 @@ impl Operator for Recurrent {
     }
 
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
-        let arguments = Arguments::new(*self, site, inputs)?;
-        let sizes = arguments.sizes;
+        let order = Order::new(*self, site, inputs)?;
+        if !slices::is_cpu(site.required(inputs, 0)?) {
+            return on_device::forward(&order, site, inputs);
+        }
+        let arguments = Arguments::new(order, site, inputs)?;
+        let sizes = arguments.order.sizes;
         let state = sizes.batch * sizes.hidden;
         let count = arguments.directions.len();
         let mut y = vec![0.0; sizes.steps * count * state];
@@ -70,7 +78,7 @@ impl Operator for Recurrent {
             }
         }
         let x = site.required(inputs, 0)?;
-        let (y_shape, state_shape) = (arguments.output_shape(), arguments.state_shape());
+        let (y_shape, state_shape) = (arguments.order.output_shape(), arguments.order.state_shape());
         let mut outputs = vec![host::tensor(y, &y_shape, x)?, host::tensor(last_h, &state_shape, x)?];
         if *self == Self::Lstm {
             outputs.push(host::tensor(last_c, &state_shape, x)?);
@@ -91,8 +99,12 @@ impl Operator for Recurrent {
     }
 
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
-        let arguments = Arguments::new(*self, site, back.inputs)?;
-        let (sizes, count) = (arguments.sizes, arguments.directions.len());
+        let order = Order::new(*self, site, back.inputs)?;
+        if !slices::is_cpu(site.required(back.inputs, 0)?) {
+            return on_device::vjp(&order, site, back);
+        }
+        let arguments = Arguments::new(order, site, back.inputs)?;
+        let (sizes, count) = (arguments.order.sizes, arguments.directions.len());
         let state = sizes.batch * sizes.hidden;
         let gradient = |index: usize, len: usize| -> Result<Vec<f32>, OpError> {
             match back.gradients.get(index).and_then(Option::as_ref) {

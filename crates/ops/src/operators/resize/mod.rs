@@ -4,10 +4,11 @@
 mod request;
 mod taps;
 
-use crate::kernels::resample;
+use crate::device;
+use crate::kernels::{resample, slices};
 use crate::shapes::shaped;
 use crate::{Backward, Element, Known, OpError, Operator, Problem, Reads, Site, host};
-use candle_core::Tensor;
+use candle_core::{DType as Storage, Tensor};
 use refit_graph::{Attribute, Dim, Fact, OpName};
 use request::{Axis, Request};
 
@@ -41,6 +42,14 @@ impl Operator for Resize {
     fn forward(&self, site: &Site, inputs: &[Option<Tensor>]) -> Result<Vec<Tensor>, OpError> {
         let x = site.required(inputs, 0)?;
         let axes = self.axes(site, x.dims(), inputs)?;
+        let value = site.node.float("extrapolation_value").unwrap_or(0.0);
+        if !slices::is_cpu(x) {
+            let mut y = x.to_dtype(Storage::F32)?;
+            for axis in &axes {
+                y = device::resample::along(&y, &taps::of(site, axis, *self == Self::Upsample)?, axis.axis)?;
+            }
+            return Ok(vec![fill_outside(site, &y, &axes, value)?.to_dtype(x.dtype())?]);
+        }
         let mut shape = x.dims().to_vec();
         let mut data = host::with(x, <[f32]>::to_vec)?;
         for axis in &axes {
@@ -48,7 +57,6 @@ impl Operator for Resize {
             data = resample::along(&data, &taps, shape[axis.axis + 1..].iter().product());
             shape[axis.axis] = axis.output;
         }
-        let value = site.node.float("extrapolation_value").unwrap_or(0.0);
         set_outside(site, &mut data, &shape, &axes, value)?;
         Ok(vec![host::tensor(data, &shape, x)?])
     }
@@ -68,6 +76,16 @@ impl Operator for Resize {
     fn vjp(&self, site: &Site, back: &Backward) -> Result<Vec<Option<Tensor>>, OpError> {
         let gradient = site.required(back.gradients, 0)?;
         let axes = self.axes(site, &back.input_shapes[0], back.inputs)?;
+        let mut gradients = vec![None; back.input_shapes.len()];
+        if !slices::is_cpu(gradient) {
+            let mut dx = fill_outside(site, &gradient.to_dtype(Storage::F32)?, &axes, 0.0)?;
+            for axis in axes.iter().rev() {
+                let taps = taps::of(site, axis, *self == Self::Upsample)?.transposed();
+                dx = device::resample::along(&dx, &taps, axis.axis)?;
+            }
+            gradients[0] = Some(dx.to_dtype(gradient.dtype())?);
+            return Ok(gradients);
+        }
         let mut shape = gradient.dims().to_vec();
         let mut data = host::with(gradient, <[f32]>::to_vec)?;
         set_outside(site, &mut data, &shape, &axes, 0.0)?;
@@ -76,7 +94,6 @@ impl Operator for Resize {
             data = resample::along(&data, &taps, shape[axis.axis + 1..].iter().product());
             shape[axis.axis] = axis.input;
         }
-        let mut gradients = vec![None; back.input_shapes.len()];
         gradients[0] = Some(host::tensor(data, &shape, gradient)?);
         Ok(gradients)
     }
@@ -124,6 +141,24 @@ fn set_outside(
         }
     }
     Ok(())
+}
+
+/// What [`set_outside`] does, on any device.
+fn fill_outside(site: &Site, x: &Tensor, axes: &[Axis], value: f32) -> Result<Tensor, OpError> {
+    let mut x = x.clone();
+    for axis in axes {
+        let positions = taps::outside(site, axis)?;
+        if positions.is_empty() {
+            continue;
+        }
+        let outside: Vec<u8> = (0..axis.output).map(|at| u8::from(positions.contains(&at))).collect();
+        let mut along = vec![1; x.rank()];
+        along[axis.axis] = axis.output;
+        let outside = Tensor::from_vec(outside, along, x.device())?.broadcast_as(x.shape())?;
+        let value = Tensor::new(&[value], x.device())?.broadcast_as(x.shape())?;
+        x = outside.where_cond(&value, &x)?;
+    }
+    Ok(x)
 }
 
 fn problems() -> Vec<Problem> {

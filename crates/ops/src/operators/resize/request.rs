@@ -56,10 +56,10 @@ impl Request {
     pub fn given(op: Resize, site: &Site, inputs: &[Option<Tensor>]) -> Result<Option<Self>, OpError> {
         let [scales, sizes] = Self::places(op, site);
         let input = |index: Option<usize>| inputs.get(index?).and_then(Option::as_ref);
-        let scales = input(scales).map(host::numbers).transpose()?.or_else(|| attribute(site));
+        let scales = input(scales).map(host::constants).transpose()?.or_else(|| attribute(site));
         let sizes = input(sizes).map(|sizes| shapes::integers(site, sizes)).transpose()?;
         let region = if sizes.is_some() || site.opset >= 11 { input(Some(1)) } else { None };
-        let region = region.map(host::numbers).transpose()?.unwrap_or_default();
+        let region = region.map(host::constants).transpose()?.unwrap_or_default();
         Ok(Self { scales, sizes, region }.checked())
     }
 

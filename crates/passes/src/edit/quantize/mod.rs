@@ -11,6 +11,9 @@
 //!                                                 v                            v
 //!                                            y <- Mul <----- Mul(w[N]) <----- Cast
 //!
+//! the last four for ONNX Runtime alone ([`RowsForm::OnnxRuntime`]):
+//!     s -> Mul <- com.microsoft.MatMulIntegerToFloat(u8, W s8, 1, w[N], zero point 128)
+//!
 //! ids -> Gather(table[V,H])  =>  Mul(Cast(Gather(table s8, ids)), Gather(scale[V,1], ids))
 //!
 //! x[B,S,H] -> ReduceSum(1)   =>  Gather(CumSum(x, 1), -1)
@@ -24,24 +27,65 @@
 //! Mul(Mul(s, w))` into a product that takes s for one number, and answers wrongly. Activations are u8 around 128 and weights
 //! s8 from -127 to 127: the pair for which x86 has instructions.
 
+mod blocks;
 mod embedding;
+mod fixed;
+mod float16;
+mod layers;
 mod rows;
+mod smooth;
 mod sums;
+
+pub use blocks::QuantizeInt4Blocks;
+pub use fixed::{ActivationRange, FixedForm, QuantizeInt8Fixed};
+pub use float16::Float16Weights;
+pub use layers::QuantizableLayer;
+pub use smooth::SmoothActivations;
 
 use crate::{Edit, PassError, Tolerance};
 use refit_graph::{Graph, HostTensor, Model, Node, OpName, Patch, ValueId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-/// Weights with fewer elements stay in float32: quantizing their activations costs more than it saves.
-const SMALLEST_WEIGHT: usize = 1024;
+/// Products of fewer inputs or outputs stay in float32, heads of few labels among them: quantizing their activations
+/// costs more than it saves.
+const SMALLEST_SIDE: usize = 16;
 
 /// Embedding tables with fewer rows stay in float32: there is nothing to save.
 const SMALLEST_TABLE: usize = 1024;
 
+/// How a product is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RowsForm {
+    /// In operators of the standard.
+    #[default]
+    Standard,
+    /// With an operator of ONNX Runtime's own that applies the scales of the columns while it multiplies: the same
+    /// bits, in one pass over the result instead of three.
+    OnnxRuntime,
+}
+
 /// Turns the matrix products and large embedding tables of a lowered model ([`crate::lower::portable`])
 /// into int8.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QuantizeInt8Rows;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QuantizeInt8Rows {
+    /// Names of the weights whose layers stay in float32.
+    pub keep: BTreeSet<String>,
+    /// How products are written.
+    pub form: RowsForm,
+}
+
+impl QuantizeInt8Rows {
+    /// The layers that it takes to int8 when none is kept, in the order of the graph.
+    pub fn layers(model: &Model) -> Vec<QuantizableLayer> {
+        let graph = &model.graph;
+        let weight = |node| product_weight(graph, node).or_else(|| embedding_table(graph, node));
+        layers::of_weights(graph, graph.nodes().filter_map(|(_, node)| weight(node)))
+    }
+
+    fn takes(&self, graph: &Graph, weight: ValueId) -> bool {
+        !self.keep.contains(&graph.value(weight).name)
+    }
+}
 
 impl Edit for QuantizeInt8Rows {
     fn name(&self) -> &'static str {
@@ -54,18 +98,20 @@ impl Edit for QuantizeInt8Rows {
 
     fn apply(&self, model: &Model) -> Result<Patch, PassError> {
         let graph = &model.graph;
-        if let Some((_, node)) = graph.nodes().find(|(_, node)| node.op.domain == refit_graph::REFIT_DOMAIN) {
-            return Err(PassError::refused(format!(
-                "int8 is for lowered models; this one still has {}",
-                node.op
-            )));
-        }
+        lowered_only(graph)?;
         let mut patch = Patch::new(graph);
-        let mut products = rows::Products::new(&mut patch);
+        let mut products = rows::Products::new(&mut patch, self.form);
         let mut count = 0;
         for (_, node) in graph.nodes() {
-            if let Some(weight) = product_weight(graph, node) {
+            if let Some(weight) = product_weight(graph, node).filter(|weight| self.takes(graph, *weight)) {
                 products.quantize(&mut patch, graph, node, weight)?;
+                count += 1;
+            }
+        }
+        let mut tables = HashMap::new();
+        for (_, node) in graph.nodes() {
+            if let Some(table) = embedding_table(graph, node).filter(|table| self.takes(graph, *table)) {
+                embedding::quantize(&mut patch, graph, node, table, &mut tables)?;
                 count += 1;
             }
         }
@@ -74,14 +120,19 @@ impl Edit for QuantizeInt8Rows {
                 "the model has no matrix product by a constant weight to quantize",
             ));
         }
-        let mut tables = HashMap::new();
-        for (_, node) in graph.nodes() {
-            if let Some(table) = embedding_table(graph, node) {
-                embedding::quantize(&mut patch, graph, node, table, &mut tables)?;
-            }
-        }
         sums::in_order(&mut patch, graph);
         Ok(patch)
+    }
+}
+
+/// Refuses what has operators of refit's own.
+fn lowered_only(graph: &Graph) -> Result<(), PassError> {
+    match graph.nodes().find(|(_, node)| node.op.domain == refit_graph::REFIT_DOMAIN) {
+        None => Ok(()),
+        Some((_, node)) => {
+            let op = &node.op;
+            Err(PassError::refused(format!("int8 is for lowered models; this one still has {op}")))
+        }
     }
 }
 
@@ -89,8 +140,11 @@ impl Edit for QuantizeInt8Rows {
 fn product_weight(graph: &Graph, node: &Node) -> Option<ValueId> {
     let weight = node.input(1).filter(|_| node.op.is("MatMul"))?;
     let tensor = &graph.initializer(weight)?.tensor;
-    let fits = tensor.shape().len() == 2 && tensor.dtype().is_float() && tensor.len() >= SMALLEST_WEIGHT;
-    fits.then_some(weight)
+    (is_worth_it(tensor.shape()) && tensor.dtype().is_float()).then_some(weight)
+}
+
+fn is_worth_it(shape: &[usize]) -> bool {
+    matches!(shape, [inputs, outputs] if inputs.min(outputs) >= &SMALLEST_SIDE)
 }
 
 /// The table of an embedding that is worth quantizing.

@@ -1,10 +1,14 @@
-use super::{finite, scale_of, standard, to_int8};
+use super::{RowsForm, finite, scale_of, standard, to_int8};
 use crate::PassError;
 use refit_graph::{Attribute, DType, Graph, HostTensor, Node, OpName, Patch, ValueId};
 use std::collections::HashMap;
 
+/// The domain of ONNX Runtime's own operators.
+pub(super) const ONNX_RUNTIME: &str = "com.microsoft";
+
 /// Quantized matrix products; activations that several of them read are quantized once.
 pub(super) struct Products {
+    form: RowsForm,
     /// Zero point of activations.
     middle: ValueId,
     one: ValueId,
@@ -17,7 +21,7 @@ pub(super) struct Products {
 }
 
 impl Products {
-    pub(super) fn new(patch: &mut Patch) -> Self {
+    pub(super) fn new(patch: &mut Patch, form: RowsForm) -> Self {
         let mut scalar =
             |name: &str, value: f32| patch.initializer(name, HostTensor::from_f32(&[], &[value]), false);
         let one = scalar("int8.one", 1.0);
@@ -25,7 +29,7 @@ impl Products {
         // A row of zeros must not divide by zero.
         let tiny = scalar("int8.tiny", 1e-12);
         let middle = patch.initializer("int8.middle", HostTensor::from_u8(&[], &[128]), false);
-        Self { middle, one, steps, tiny, activations: HashMap::new(), weights: HashMap::new() }
+        Self { form, middle, one, steps, tiny, activations: HashMap::new(), weights: HashMap::new() }
     }
 
     /// Replaces one `MatMul` by its int8 form.
@@ -42,11 +46,20 @@ impl Products {
         let (rows, row_scale) = self.activation(patch, graph, x);
         let (columns, column_scale) = self.weight(patch, graph, weight)?;
         let name = |part: &str| format!("{}.{part}", graph.value(y).name);
-        let product = [rows, columns, self.middle];
-        let integers = standard(patch, "MatMulInteger", &name("integers"), &product);
-        let to = [("to", Attribute::Int(DType::F32.to_onnx().into()))];
-        let floats = patch.node(OpName::standard("Cast"), &name("floats"), &[integers], to);
-        let columns = standard(patch, "Mul", &name("columns"), &[floats, column_scale]);
+        let columns = match self.form {
+            RowsForm::OnnxRuntime => {
+                let op = OpName { domain: ONNX_RUNTIME.to_owned(), name: "MatMulIntegerToFloat".to_owned() };
+                let product = [rows, columns, self.one, column_scale, self.middle];
+                patch.node(op, &name("columns"), &product, [])
+            }
+            RowsForm::Standard => {
+                let product = [rows, columns, self.middle];
+                let integers = standard(patch, "MatMulInteger", &name("integers"), &product);
+                let to = [("to", Attribute::Int(DType::F32.to_onnx().into()))];
+                let floats = patch.node(OpName::standard("Cast"), &name("floats"), &[integers], to);
+                standard(patch, "Mul", &name("columns"), &[floats, column_scale])
+            }
+        };
         let result = standard(patch, "Mul", &name("int8"), &[columns, row_scale]);
         patch.replace(y, result);
         Ok(())

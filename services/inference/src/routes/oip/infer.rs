@@ -9,15 +9,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use refit_spec::Task;
-
 use super::{request, response};
 use crate::{
-    answer::{Question, answer},
-    api_error::{ApiError, Code},
+    answer::room,
+    api_error::ApiError,
     app::App,
     body,
     layers::ModelLabel,
+    oip::{self, InferCall},
     routes::predict::key,
     routing::Model,
 };
@@ -57,25 +56,10 @@ async fn infer_with(
     body: Body,
 ) -> Result<Response, ApiError> {
     let accepted = Instant::now();
-    let body = body::read(body, app.max_body_bytes, app.deadline).await?;
-    let request = request::decode(headers, &body)?;
+    room(app, model)?;
+    let body = body::read(app, headers, body).await?;
+    let (request, form) = request::decode(headers, &body)?;
     let key = key(headers)?;
-    let task = task_of(model, version)?;
-    let outputs = response::choose(task, request.outputs, request.all_binary)?;
-    let answers = answer(app, Question { model, version, key, texts: request.texts, accepted }).await?;
-    response::encode(&model.name, request.id.as_deref(), task, &outputs, &answers)
-}
-
-/// What the version that is asked does; all versions of a model do the same.
-fn task_of(model: &Model, version: Option<&str>) -> Result<Task, ApiError> {
-    let (routing, name) = (model.routing(), &model.name);
-    let serving = match version {
-        Some(version) => routing.version(version).map(|(serving, _)| serving).ok_or_else(|| {
-            ApiError::new(Code::NotFound, format!("version {version:?} of model {name:?} is not served"))
-        })?,
-        None => routing.champion.as_ref().or(routing.canary.as_ref().map(|(canary, _)| canary)).ok_or_else(
-            || ApiError::new(Code::Unavailable, format!("no version of model {name:?} is ready yet")),
-        )?,
-    };
-    Ok(serving.model.predictor.task())
+    let answer = oip::infer(app, InferCall { model, version, key, request, accepted }).await?;
+    response::encode(&model.name, &form, answer)
 }
