@@ -96,9 +96,12 @@ pub fn json(folder: &Path, arguments: &[&str]) -> Value {
 }
 
 /// Two ports in a row that nobody listens on, others at every call.
+///
+/// They lie below 32768, where Linux begins to take ports for outgoing connections
+/// (`ip_local_port_range`): a service that restarts must find its port as it left it.
 pub fn free_ports() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 1000) as u16 * 32;
+    let first = 10_000 + (std::process::id() % 700) as u16 * 32;
     loop {
         let port = first + NEXT.fetch_add(2, Ordering::Relaxed);
         if [port, port + 1].iter().all(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
