@@ -12,9 +12,12 @@ pub(crate) struct AddedToken {
 /// Whether the tokens before a blank between two letters or digits are the same whatever follows it. False where that is
 /// not known.
 pub(crate) fn ends_at_blanks(normalizer: &Value, pre_tokenizer: &Value, added: &[AddedToken]) -> bool {
-    keeps_blanks_apart(normalizer)
-        && splits_at_blanks(pre_tokenizer)
-        && !added.iter().any(|token| token.content.contains(char::is_whitespace))
+    keeps_blanks_apart(normalizer) && splits_at_blanks(pre_tokenizer) && !any_spans_blanks(added)
+}
+
+/// Whether one of them is found across a blank.
+pub(crate) fn any_spans_blanks(added: &[AddedToken]) -> bool {
+    added.iter().any(|token| token.content.contains(char::is_whitespace))
 }
 
 /// The type of a part of `tokenizer.json`; empty where there is none.

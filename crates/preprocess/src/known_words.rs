@@ -8,7 +8,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use crate::beginning::{AddedToken, all, kind};
+use crate::beginning::{AddedToken, all, any_spans_blanks, kind};
 
 /// Words that are kept. Of 25,000 film reviews 93 % of all words are among the commonest of as many.
 const MOST: usize = 1 << 15;
@@ -116,7 +116,7 @@ impl Frame {
 fn words_stand_alone(normalizer: &Value, pre_tokenizer: &Value, added: &[AddedToken]) -> bool {
     is_local(normalizer)
         && matches!(kind(pre_tokenizer), "BertPreTokenizer" | "Whitespace" | "WhitespaceSplit")
-        && !added.iter().any(|token| token.content.contains(char::is_whitespace))
+        && !any_spans_blanks(added)
 }
 
 /// Whether a normalizer neither looks beyond a blank nor takes one away.

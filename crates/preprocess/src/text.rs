@@ -125,7 +125,7 @@ impl TextPreprocessor {
             return Ok(self.encoding(&self.cut_to_length(text, |part| encode_with(&self.tokenizer, part))?));
         };
         let framed = unwinding(|| known_words.encode(&self.tokenizer, text, self.settings.max_length));
-        framed.map(|framed| self.finish(framed)).map_err(|source| refused(text, source))
+        framed.map(|framed| self.finish(framed)).map_err(|source| refused(text, "", source))
     }
 
     /// What `encode` makes of a text that it cuts: of the beginning alone, where that gives as many tokens as are kept.
@@ -182,11 +182,12 @@ impl TextPreprocessor {
 }
 
 fn encode_with(tokenizer: &Tokenizer, text: &str) -> Result<tokenizers::Encoding, PreprocessError> {
-    unwinding(|| tokenizer.encode_fast(text, true)).map_err(|source| refused(text, source))
+    unwinding(|| tokenizer.encode_fast(text, true)).map_err(|source| refused(text, "", source))
 }
 
-fn refused(text: &str, source: tokenizers::Error) -> PreprocessError {
-    PreprocessError::Encode { characters: text.chars().count(), source }
+/// What the tokenizer says of a pair of texts; the second one may be empty.
+pub(crate) fn refused(first: &str, second: &str, source: tokenizers::Error) -> PreprocessError {
+    PreprocessError::Encode { characters: first.chars().count() + second.chars().count(), source }
 }
 
 /// The library panics on files that contradict themselves, such as a template with a token that the file

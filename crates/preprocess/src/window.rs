@@ -1,7 +1,7 @@
 //! Texts with the places of their tokens, pairs of texts, and windows over long ones.
 
 use crate::error::PreprocessError;
-use crate::text::{Encoding, TextPreprocessor, unwinding};
+use crate::text::{Encoding, TextPreprocessor, refused, unwinding};
 use tokenizers::TruncationDirection;
 
 /// What a graph reads at a time, with the places of its tokens where answers are parts of the text.
@@ -117,8 +117,4 @@ impl TextPreprocessor {
         places.resize(encoding.len(), None);
         Window { encoding, places }
     }
-}
-
-fn refused(first: &str, second: &str, source: tokenizers::Error) -> PreprocessError {
-    PreprocessError::Encode { characters: first.chars().count() + second.chars().count(), source }
 }

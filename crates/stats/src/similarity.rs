@@ -23,7 +23,7 @@ pub fn shingles(text: &str) -> Vec<u32> {
     hashes
 }
 
-/// The bands of the sketch of a text's [`shingles`], which need not be sorted for it.
+/// The bands of the sketch of a text's [`shingles`], which need not be sorted for it; of an empty set all are zero.
 pub fn bands_of_text(text: &str) -> [u32; BANDS] {
     let mut sketch = Sketch::default();
     each_run(text, |hash| sketch.add(hash));
@@ -60,13 +60,6 @@ pub fn jaccard(a: &[u32], b: &[u32]) -> f64 {
         j += usize::from(right <= left);
     }
     both as f64 / (a.len() + b.len() - both).max(1) as f64
-}
-
-/// The bands of the sketch of a set; of an empty set all bands are zero.
-pub fn bands(shingles: &[u32]) -> [u32; BANDS] {
-    let mut sketch = Sketch::default();
-    shingles.iter().for_each(|shingle| sketch.add(*shingle));
-    sketch.bands()
 }
 
 /// The least hash of each part of a set.
@@ -122,6 +115,12 @@ fn mix(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn bands(shingles: &[u32]) -> [u32; BANDS] {
+        let mut sketch = Sketch::default();
+        shingles.iter().for_each(|shingle| sketch.add(*shingle));
+        sketch.bands()
+    }
 
     #[test]
     fn jaccard_of_small_sets() {
