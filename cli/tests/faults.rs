@@ -210,8 +210,10 @@ async fn out_of_files_it_goes_on_with_the_connections_that_it_has() {
     let waiting: Vec<TcpStream> =
         (0..20).map(|_| TcpStream::connect(&address).expect("the backlog takes it")).collect();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    // The client's connection is still open, and is answered.
+    // The client's connection is still open, and is answered. The client has it back a moment after an answer: one that
+    // it opened in its place would wait behind those above.
     for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(home.predict("good film").await.expect("an answer").0, StatusCode::OK);
     }
     assert!(service.log().contains("no connection can be taken now"), "{}", service.log());
