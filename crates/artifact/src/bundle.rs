@@ -11,11 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::{ArtifactError, FileRecord, Golden, Manifest, Reference, SCHEMA_VERSION, files};
 
-/// An artifact whose files are all there and unchanged.
+/// An artifact whose files are all there and unchanged, all of them ([`Bundle::open`]) or those that are asked for
+/// ([`Bundle::open_to_load`]).
 #[derive(Clone, Debug)]
 pub struct Bundle {
     path: PathBuf,
     manifest: Manifest,
+    /// Whether the content of every file was checked when it was opened.
+    is_checked: bool,
 }
 
 /// Files without which a model can be neither served nor watched.
@@ -39,12 +42,20 @@ impl Bundle {
     /// Opens the artifact in the folder `path`, after checking its schema version, that exactly the listed files
     /// are there, and the size and sha256 of each.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
+        let bundle = Self::open_to_load(path)?;
+        check_contents(&bundle.path, &bundle.manifest)?;
+        Ok(Self { is_checked: true, ..bundle })
+    }
+
+    /// The same, but the sha256 of a file is checked when it is asked for: [`Bundle::read`] and [`Bundle::checked_file`]. An
+    /// artifact holds a model in several forms, of which a load reads one.
+    pub fn open_to_load(path: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
         let path = path.into();
         let manifest = read_manifest(&path)?;
         check_consistency(&path, &manifest)?;
         refuse_unlisted(&path, &manifest)?;
-        verify_files(&path, &manifest)?;
-        let bundle = Self { path, manifest };
+        check_sizes(&path, &manifest)?;
+        let bundle = Self { path, manifest, is_checked: false };
         let labels: Vec<String> = bundle.json(files::LABELS)?;
         if labels != bundle.manifest.labels {
             return Err(inconsistent(
@@ -68,6 +79,16 @@ impl Bundle {
     /// The path of a listed file, `None` when the artifact does not have it.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
         self.manifest.files.contains_key(name).then(|| self.path.join(name))
+    }
+
+    /// The path of a listed file whose content is what the manifest says; `None` when the artifact does not have it.
+    pub fn checked_file(&self, name: &str) -> Result<Option<PathBuf>, ArtifactError> {
+        let Some(record) = self.manifest.files.get(name) else { return Ok(None) };
+        let path = self.path.join(name);
+        if !self.is_checked {
+            check_content(&path, record)?;
+        }
+        Ok(Some(path))
     }
 
     /// The content of a listed file, verified again as it is read.
@@ -211,22 +232,27 @@ fn refuse_unlisted(folder: &Path, manifest: &Manifest) -> Result<(), ArtifactErr
     Ok(())
 }
 
-/// All sizes before any content: a cut-off file is found without hashing the others.
-fn verify_files(folder: &Path, manifest: &Manifest) -> Result<(), ArtifactError> {
-    let files = manifest.files.iter().map(|(name, record)| (folder.join(name), record));
-    for (path, record) in files.clone() {
+/// A cut-off file is found without hashing any.
+fn check_sizes(folder: &Path, manifest: &Manifest) -> Result<(), ArtifactError> {
+    for (name, record) in &manifest.files {
+        let path = folder.join(name);
         let metadata = open_regular(&path)?
             .metadata()
             .map_err(|source| ArtifactError::Read { path: path.clone(), source })?;
         check_size(&path, record, metadata.len())?;
     }
-    for (path, record) in files {
-        let mut hash = Sha256::new();
-        io::copy(&mut open_regular(&path)?.take(record.bytes), &mut hash)
-            .map_err(|source| ArtifactError::Read { path: path.clone(), source })?;
-        check_hash(&path, record, &hash.finalize())?;
-    }
     Ok(())
+}
+
+fn check_contents(folder: &Path, manifest: &Manifest) -> Result<(), ArtifactError> {
+    manifest.files.iter().try_for_each(|(name, record)| check_content(&folder.join(name), record))
+}
+
+fn check_content(path: &Path, record: &FileRecord) -> Result<(), ArtifactError> {
+    let mut hash = Sha256::new();
+    io::copy(&mut open_regular(path)?.take(record.bytes), &mut hash)
+        .map_err(|source| ArtifactError::Read { path: path.to_owned(), source })?;
+    check_hash(path, record, &hash.finalize())
 }
 
 /// Opens a file, but no folder, device or link: those could be changed behind the manifest's back, or never end.

@@ -164,6 +164,30 @@ fn a_changed_file_is_refused() {
 }
 
 #[test]
+fn opened_to_load_what_is_asked_for_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("v1");
+    write(&target);
+    let model = target.join(files::MODEL_FLOAT32);
+    let check = |open: fn(&Path) -> Result<Bundle, ArtifactError>| {
+        open(&target).and_then(|bundle| bundle.checked_file(files::MODEL_FLOAT32))
+    };
+    let openings: [fn(&Path) -> _; 2] = [|path| Bundle::open(path), |path| Bundle::open_to_load(path)];
+    for open in openings {
+        assert_eq!(check(open).unwrap(), Some(model.clone()));
+        assert_eq!(open(&target).unwrap().checked_file(files::MODEL_INT8).unwrap(), None);
+    }
+    fs::write(&model, [43; 100_000]).unwrap();
+    assert!(Bundle::open_to_load(&target).is_ok());
+    for open in openings {
+        assert!(matches!(check(open), Err(ArtifactError::Hash { .. })));
+    }
+    // What is shorter is seen without being asked for.
+    fs::write(&model, [42; 99_999]).unwrap();
+    assert!(matches!(Bundle::open_to_load(&target), Err(ArtifactError::Size { .. })));
+}
+
+#[test]
 fn missing_and_extra_files_are_refused() {
     check_refused(
         |target| fs::remove_file(target.join(files::TOKENIZER)).unwrap(),

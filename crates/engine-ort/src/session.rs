@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ort::{
     environment::Environment,
     logging::LogLevel,
-    session::{Session as RuntimeSession, SessionInputValue, builder::GraphOptimizationLevel},
+    session::{RunOptions, Session as RuntimeSession, SessionInputValue, builder::GraphOptimizationLevel},
     value::{Outlet, ValueType},
 };
 use refit_engine::{
@@ -26,6 +26,8 @@ pub(crate) struct OrtSession {
     inputs: Arc<[Port]>,
     outputs: Arc<[Port]>,
     recipe: Arc<Recipe>,
+    /// Whether the next run gives back what larger ones needed.
+    shrinks: bool,
 }
 
 /// How runs come to a session of the library.
@@ -94,7 +96,7 @@ impl OrtSession {
             Device::Cpu => Runs::Own(session),
             Device::Cuda => Runs::InTurn(Arc::new(Mutex::new(session))),
         };
-        Ok(Self { session, inputs, outputs, recipe })
+        Ok(Self { session, inputs, outputs, recipe, shrinks: false })
     }
 
     /// Another one that takes turns with this one; `None` where each has its own.
@@ -105,6 +107,7 @@ impl OrtSession {
             inputs: Arc::clone(&self.inputs),
             outputs: Arc::clone(&self.outputs),
             recipe: Arc::clone(&self.recipe),
+            shrinks: false,
         })
     }
 }
@@ -146,13 +149,18 @@ impl Session for OrtSession {
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError> {
         let values = arrange(&self.inputs, inputs)?;
         let outputs = &self.outputs;
+        let shrinks = std::mem::take(&mut self.shrinks);
         let work = || match &mut self.session {
-            Runs::Own(session) => run(session, outputs, &values),
+            Runs::Own(session) => run(session, outputs, &values, shrinks),
             Runs::InTurn(session) => {
-                run(&mut session.lock().unwrap_or_else(PoisonError::into_inner), outputs, &values)
+                run(&mut session.lock().unwrap_or_else(PoisonError::into_inner), outputs, &values, false)
             }
         };
         without_panic(work).unwrap_or_else(|reason| Err(EngineError::Run { engine: NAME, reason }))
+    }
+
+    fn shrink(&mut self) {
+        self.shrinks = true;
     }
 
     fn model(&self) -> Arc<dyn Model> {
@@ -191,12 +199,26 @@ fn run(
     session: &mut RuntimeSession,
     outputs: &[Port],
     inputs: &[&Tensor],
+    shrinks: bool,
 ) -> Result<Vec<(String, Tensor)>, EngineError> {
     let failed = |error: ort::Error| EngineError::Run { engine: NAME, reason: one_line(&error) };
     let values: Vec<SessionInputValue<'_>> =
         inputs.iter().map(|tensor| to_runtime(tensor)).collect::<ort::Result<_>>().map_err(failed)?;
-    let results = session.run(&values[..]).map_err(failed)?;
+    let shrinking = if shrinks { Some(shrinking().map_err(failed)?) } else { None };
+    let results = match &shrinking {
+        Some(options) => session.run_with_options(&values[..], options),
+        None => session.run(&values[..]),
+    };
+    let results = results.map_err(failed)?;
     outputs.iter().enumerate().map(|(index, port)| from_runtime(port, &results[index])).collect()
+}
+
+/// How a run gives back what its session's arena holds beyond its first block: a key of ONNX Runtime's
+/// `onnxruntime_run_options_config_keys.h`, where `cpu:0` is the arena of a session here.
+fn shrinking() -> ort::Result<RunOptions> {
+    let mut options = RunOptions::new()?;
+    options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+    Ok(options)
 }
 
 fn port(outlet: &Outlet) -> Port {

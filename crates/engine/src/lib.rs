@@ -49,6 +49,10 @@ pub trait Session: Send {
     /// the order of [`Session::outputs`].
     fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, EngineError>;
 
+    /// Lets the next run give back working memory that only larger runs before it needed. Nothing where the engine keeps
+    /// none.
+    fn shrink(&mut self) {}
+
     /// The loaded model, from which more sessions can be made when this one is in use.
     fn model(&self) -> Arc<dyn Model>;
 

@@ -71,7 +71,7 @@ impl Predictor {
 
     fn load_form(bundle: &Bundle, engines: &Engines, options: &LoadOptions) -> Result<Self, PredictorError> {
         let (choice, engine) = choose_engine(bundle, engines, &options.form)?;
-        let model = bundle.file(&choice.file).ok_or_else(|| PredictorError::NoPrecision {
+        let model = bundle.checked_file(&choice.file)?.ok_or_else(|| PredictorError::NoPrecision {
             path: bundle.path().to_path_buf(),
             precision: choice.precision,
         })?;

@@ -37,6 +37,13 @@ impl Worker {
         Ok(started.elapsed())
     }
 
+    /// Gives back working memory that larger runs than that of a short text needed, by one such run.
+    pub fn shrink(&mut self) -> Result<(), PredictorError> {
+        const SHORT: usize = 8;
+        self.shrink_with_next_run();
+        self.time_run(1, SHORT).map(drop)
+    }
+
     /// Runs texts together and alone, and gives the largest difference of an output, relative to outputs above 1.
     pub fn deviation_together(&mut self, inputs: &[Input<'_>]) -> Result<f32, PredictorError> {
         let encodings = self.encodings(inputs)?;

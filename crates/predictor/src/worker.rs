@@ -170,6 +170,12 @@ impl Worker {
         Ok(self.run(encoding)?.0)
     }
 
+    pub(crate) fn shrink_with_next_run(&mut self) {
+        if let Some(session) = self.session.as_mut() {
+            session.shrink();
+        }
+    }
+
     fn run(&mut self, encoding: &Encoding) -> Result<Row, PredictorError> {
         let mut rows = self.run_rows(&[encoding])?;
         rows.pop().ok_or_else(|| self.shared.unusable("it gives no row"))

@@ -69,6 +69,9 @@ pub struct ServeConfig {
     pub log_payloads: bool,
     /// Where spans of requests are sent.
     pub telemetry: Option<TelemetrySpec>,
+    /// Asks the process's allocator to give back what it keeps, on the calling thread: after each load, and after a version
+    /// has left. Nothing by default; the system's allocator is asked anyway.
+    pub collect: fn(),
 }
 
 /// What is served.
@@ -156,6 +159,7 @@ impl ServeConfig {
             monitoring: None,
             log_payloads: false,
             telemetry: None,
+            collect: || {},
         }
     }
 

@@ -92,7 +92,7 @@ pub enum LoadError {
     },
     /// The engine, the tokenizer or the golden examples refuse.
     #[error("it does not answer as it should")]
-    Predictor(#[from] PredictorError),
+    Predictor(#[source] PredictorError),
     /// The store does not know the version.
     #[error("the store does not give its artifact")]
     Store(#[from] StoreError),
@@ -121,6 +121,16 @@ pub enum LoadError {
     /// Loading it panicked.
     #[error("loading it failed: {0}")]
     Panicked(String),
+}
+
+/// Files are checked when they are read, some of them by the predictor.
+impl From<PredictorError> for LoadError {
+    fn from(error: PredictorError) -> Self {
+        match error {
+            PredictorError::Artifact(error) => Self::Artifact(error),
+            other => Self::Predictor(other),
+        }
+    }
 }
 
 /// The error and all its causes in one line.

@@ -1,10 +1,12 @@
 use std::{
     collections::BTreeMap,
+    panic,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread::{self, ScopedJoinHandle},
     time::Instant,
 };
 
@@ -17,7 +19,7 @@ use refit_spec::Task;
 use crate::{
     config::MonitorConfig,
     error::LoadError,
-    memory::GivenBack,
+    memory::{GiveBack, GivenBack},
     monitor::{MonitorMetrics, Watch},
     numa::Placement,
     residence::model_bytes,
@@ -74,6 +76,7 @@ pub(crate) struct Loader {
     pub monitor: MonitorConfig,
     pub work_metrics: WorkMetrics,
     pub monitor_metrics: MonitorMetrics,
+    pub give_back: GiveBack,
 }
 
 impl Loader {
@@ -82,8 +85,13 @@ impl Loader {
     /// says it is; without, the manifest's.
     pub fn load(&self, path: &Path, expected: Option<(&str, &str)>) -> Result<LoadedModel, LoadError> {
         // Weights and sessions come to lie where the thread runs that makes them.
-        without_panic(|| self.placement.run_at(0, || self.load_bundle(Bundle::open(path)?, expected)))
-            .unwrap_or_else(|panic| Err(LoadError::Panicked(panic)))
+        let loaded = without_panic(|| {
+            self.placement.run_at(0, || self.load_bundle(Bundle::open_to_load(path)?, expected))
+        });
+        // What only the load needed is as much as the model. What this thread has freed only this thread can collect.
+        (self.give_back.collect)();
+        self.give_back.soon();
+        loaded.unwrap_or_else(|panic| Err(LoadError::Panicked(panic)))
     }
 
     /// The same on a thread where blocking is allowed.
@@ -161,7 +169,7 @@ impl Loader {
             version: version.into(),
             labels: predictor.labels().into(),
             predictor,
-            _given_back: GivenBack,
+            _given_back: GivenBack(self.give_back),
         })
     }
 }
@@ -195,13 +203,26 @@ impl Loader {
         self.placement.places().len() as u64
     }
 
-    /// Makes a session for each worker thread, where that thread is, and runs it once.
+    /// Makes a session for each worker thread, where that thread is, and runs it once. The first place's session for lone
+    /// texts too, which is measured next.
     fn warm(&self, predictor: &Predictor) -> Result<(), PredictorError> {
         for (index, place) in self.placement.places().iter().enumerate() {
             self.placement.run_at(index, || {
-                let workers = (0..place.workers).map(|_| predictor.worker_at(index));
-                let mut workers = workers.collect::<Result<Vec<Worker>, _>>()?;
-                workers.iter_mut().try_for_each(|worker| run_once(predictor, worker))
+                // It loads the weights of its place; the others share them, and come side by side.
+                let first = predictor.worker_at(index)?;
+                let narrow = || predictor.worker_at(index).map(Some);
+                let wide = || predictor.wide_worker_at(index, place.cores);
+                let has_wide = index == 0 && place.cores > 1;
+                let mut workers = thread::scope(|scope| {
+                    let mut making: Vec<_> = (1..place.workers).map(|_| scope.spawn(narrow)).collect();
+                    making.extend(has_wide.then(|| scope.spawn(wide)));
+                    let join = |thread: ScopedJoinHandle<'_, _>| {
+                        thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
+                    };
+                    making.into_iter().map(join).collect::<Result<Vec<Option<Worker>>, _>>()
+                })?;
+                workers.push(Some(first));
+                workers.iter_mut().flatten().try_for_each(|worker| run_once(predictor, worker))
             })?;
         }
         Ok(())

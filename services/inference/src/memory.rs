@@ -1,18 +1,37 @@
 //! Gives memory back to the system.
 
-/// Belongs at the end of a struct: when it is dropped, memory of all fields before it is free, and goes back to the
-/// system. glibc keeps it otherwise, some in the arena of every thread that ever loaded a model or ran one, and a
-/// service grows with each change of its versions.
-pub(crate) struct GivenBack;
+/// How memory that nobody needs goes back to the system, which allocators do when they come to it: a service that rests
+/// would keep for hours what only a load needed, and a service grows with each change of its versions.
+#[derive(Clone, Copy)]
+pub(crate) struct GiveBack {
+    /// What the allocator of the process is asked for.
+    pub collect: fn(),
+}
 
-impl Drop for GivenBack {
-    fn drop(&mut self) {
-        // Walks all arenas, and whoever drops a version last may be in the middle of an answer. Where there is no thread
-        // to be had, the next version does it.
-        let _ = std::thread::Builder::new().name("give-back".to_owned()).spawn(trim);
+impl GiveBack {
+    /// Gives back what this thread and others have freed, soon.
+    pub fn soon(self) {
+        let work = move || {
+            (self.collect)();
+            trim();
+        };
+        // It walks all that is kept, and who asks for it may be in the middle of an answer. Where there is no thread to be
+        // had, the next one does it.
+        let _ = std::thread::Builder::new().name("give-back".to_owned()).spawn(work);
     }
 }
 
+/// Belongs at the end of a struct: when it is dropped, memory of all fields before it is free, and goes back.
+pub(crate) struct GivenBack(pub GiveBack);
+
+impl Drop for GivenBack {
+    fn drop(&mut self) {
+        self.0.soon();
+    }
+}
+
+/// The system's allocator is that of the engines, whatever the process has for itself. glibc keeps what was freed, some in
+/// the arena of every thread that ever loaded a model or ran one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn trim() {
     // SAFETY: any thread may call it at any time.

@@ -27,6 +27,7 @@ use crate::{
     job::Outlets,
     limits::Limits,
     loaded::Loader,
+    memory::GiveBack,
     monitor::MonitorMetrics,
     numa::Placement,
     process::ProcessMetrics,
@@ -73,6 +74,7 @@ impl Server {
             monitor: config.monitor,
             work_metrics: work_metrics.clone(),
             monitor_metrics: MonitorMetrics::register(&registry)?,
+            give_back: GiveBack { collect: config.collect },
         };
         let models = Models::default();
         let mut background = JoinSet::new();

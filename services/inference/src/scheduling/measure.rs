@@ -69,6 +69,8 @@ pub(crate) fn pace(
         Some(wide) if threads > 1 => same_alone(wide, &mut narrow, probes)?,
         _ => false,
     };
+    narrow.shrink()?;
+    wide.as_mut().map_or(Ok(()), Worker::shrink)?;
     drop(wide);
     if !answers_alike {
         threads = 1;
