@@ -36,7 +36,7 @@ impl Home {
             Some(home) => std::path::absolute(home)?,
             None => folder.join(".refit"),
         };
-        let cache = cache.unwrap_or_else(refit_trainer::data::default_cache);
+        let cache = cache.unwrap_or_else(refit_spec::default_cache);
         Ok(Self { spec, spec_path, path, cache })
     }
 
@@ -64,6 +64,7 @@ impl Home {
     }
 
     /// The folder that a version's artifact has, or will have.
+    #[cfg(feature = "train")]
     pub fn artifact(&self, version: &str) -> PathBuf {
         self.path.join("artifacts").join(self.model()).join(version)
     }

@@ -1,17 +1,23 @@
 //! `refit`: fine-tunes a model, serves it, watches it, and refits it when it degrades.
+//!
+//! Without the feature `train` it is what a serving machine needs: it serves, answers and operates, and trains nothing.
 
 mod cli;
 mod commands;
+#[cfg(feature = "train")]
 mod demo;
+#[cfg(feature = "train")]
 mod events;
 mod heap;
 mod home;
+#[cfg(feature = "train")]
 mod processes;
+#[cfg(feature = "train")]
 mod progress;
+mod signals;
 mod table;
 
 use clap::Parser;
-use refit_trainer::TrainError;
 use std::process::ExitCode;
 
 // Big tensors come and go in every training step, which the system's allocator maps anew each time.
@@ -19,6 +25,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The exit code of a training that was asked to end and can be taken up (`EX_TEMPFAIL`).
+#[cfg(feature = "train")]
 const STOPPED: u8 = 75;
 
 fn main() -> ExitCode {
@@ -26,11 +33,8 @@ fn main() -> ExitCode {
     cli::start_logging(&arguments);
     match commands::run(arguments) {
         Ok(code) => code,
-        // No complaint: whoever looks for one finds that the run can be taken up.
-        Err(error)
-            if matches!(error.downcast_ref(), Some(TrainError::Stopped { .. }))
-                || error.is::<commands::train::Away>() =>
-        {
+        #[cfg(feature = "train")]
+        Err(error) if commands::training::was_stopped(&error) => {
             eprintln!("{error}");
             ExitCode::from(STOPPED)
         }

@@ -166,3 +166,25 @@ fn no_crate_takes_candle_but_those_that_compute() {
         assert!(!candle || allowed.contains(&name.as_str()), "{name} depends on candle");
     }
 }
+
+/// What `refit` pulls in with these flags, tests left out.
+fn tree(flags: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", "refit", "--edges", "normal", "--prefix", "none"])
+        .args(flags)
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn a_binary_that_serves_only_holds_nothing_that_trains() {
+    let (whole, serving) = (tree(&[]), tree(&["--no-default-features"]));
+    for name in ["candle-core", "refit-autodiff", "refit-trainer", "refit-training", "parquet"] {
+        let holds = |tree: &str| tree.lines().any(|line| line.starts_with(&format!("{name} ")));
+        assert!(holds(&whole), "{name} is not in the whole binary: name what is");
+        assert!(!holds(&serving), "{name} is in the binary without the feature `train`");
+    }
+}

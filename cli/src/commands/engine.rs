@@ -9,7 +9,7 @@ use refit_spec::DeviceChoice;
 use std::path::PathBuf;
 
 pub fn run(arguments: &EngineArguments, cache: Option<PathBuf>) -> Result<()> {
-    let cache = cache.unwrap_or_else(refit_trainer::data::default_cache);
+    let cache = cache.unwrap_or_else(refit_spec::default_cache);
     match &arguments.action {
         EngineAction::List => {
             let device = DeviceChoice::Auto;

@@ -1,8 +1,9 @@
 //! `refit serve`: the inference service.
 
 use crate::cli::ServeArguments;
+use crate::heap;
 use crate::home::{Home, block_on};
-use crate::processes::stop_signal;
+use crate::signals::stop_signal;
 use anyhow::Result;
 use refit_inference::{ServeConfig, Source};
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 pub fn run(arguments: &ServeArguments, cache: Option<PathBuf>) -> Result<()> {
     let mut config = match &arguments.artifact {
         Some(artifact) => {
-            let cache = cache.unwrap_or_else(refit_trainer::data::default_cache);
+            let cache = cache.unwrap_or_else(refit_spec::default_cache);
             ServeConfig::new(Source::Artifact(artifact.clone()), &cache)
         }
         None => {
@@ -18,6 +19,8 @@ pub fn run(arguments: &ServeArguments, cache: Option<PathBuf>) -> Result<()> {
             ServeConfig::from_spec(&home.spec, &home.path, &home.cache)
         }
     };
+    heap::without_huge_pages();
+    config.collect = heap::collect;
     if let Some(address) = arguments.address {
         config.address = address;
     }

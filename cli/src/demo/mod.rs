@@ -7,8 +7,9 @@ mod figures;
 mod traffic;
 mod world;
 
-use crate::cli::{DemoArguments, SpecArguments};
-use crate::commands::up;
+use crate::cli::SpecArguments;
+use crate::cli::training::DemoArguments;
+use crate::commands::training::up;
 use crate::home::{Home, block_on};
 use crate::processes::{ensure_free, wait_until_ready};
 use anyhow::{Context, Result, bail};
@@ -41,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// With the stage that did not go as it should.
 pub fn run(arguments: &DemoArguments, cache: Option<PathBuf>) -> Result<()> {
     let folder = std::path::absolute(&arguments.home)?;
-    let cache = cache.unwrap_or_else(refit_trainer::data::default_cache);
+    let cache = cache.unwrap_or_else(refit_spec::default_cache);
     for port in [arguments.port, arguments.port + 1] {
         ensure_free(SocketAddr::from(([127, 0, 0, 1], port)), "name another port with --port")?;
     }

@@ -13,6 +13,7 @@
 
 mod balance;
 mod budget;
+mod cache;
 mod checkpoint;
 mod data;
 mod duration;
@@ -43,6 +44,7 @@ mod written;
 
 pub use balance::{Augment, ClassWeights, RawAugment, Sampling};
 pub use budget::FalseAlarmBudget;
+pub use cache::default_cache;
 pub use checkpoint::{CheckpointSpec, RawCheckpoint};
 pub use data::{BrokenRows, DataSpec, Missing, NearDuplicates, RawData, RawSplit, SplitSpec};
 pub use duration::Span;

@@ -56,15 +56,6 @@ pub struct Resolved {
     pub sha256: String,
 }
 
-/// `$REFIT_CACHE`, or `~/.cache/refit`, or `.cache/refit` here where there is no home.
-pub fn default_cache() -> PathBuf {
-    if let Some(cache) = std::env::var_os("REFIT_CACHE").filter(|cache| !cache.is_empty()) {
-        return cache.into();
-    }
-    let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-    home.unwrap_or_default().join(".cache").join("refit")
-}
-
 /// Makes a source a path on this machine, fetching it if it is not in the cache.
 ///
 /// # Errors

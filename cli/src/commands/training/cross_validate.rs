@@ -1,6 +1,7 @@
 //! `refit cross-validate`: how good models are that a spec makes of such data.
 
-use crate::cli::CrossValidateArguments;
+use super::now;
+use crate::cli::training::CrossValidateArguments;
 use crate::heap;
 use crate::home::Home;
 use crate::processes::stop_when_asked;
@@ -29,7 +30,7 @@ pub fn run(arguments: &CrossValidateArguments, cache: Option<PathBuf>) -> Result
     let mut progress = Progress::new();
     let found = cross_validate(&request, &mut |event| progress.show(event))?;
     drop(progress);
-    let page = render_cross_validation(home.model(), &super::now(), &found);
+    let page = render_cross_validation(home.model(), &now(), &found);
     let report = arguments.report.clone().unwrap_or_else(|| found.folder.join("report.html"));
     write_whole(&report, page.as_bytes())?;
     if arguments.json {

@@ -1,11 +1,12 @@
 //! `refit inspect`: what a model is, and what would train.
 
-use crate::cli::InspectArguments;
+use crate::cli::training::InspectArguments;
 use crate::table;
 use anyhow::{Context, Result};
 use refit_families::{Amount, Inspection, MethodSummary, Pooling, Port, Support, inspect};
 use refit_spec::Source;
-use refit_trainer::data::{Fetch, default_cache, resolve};
+use refit_spec::default_cache;
+use refit_trainer::data::{Fetch, resolve};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! `refit tune lr`: a learning rate that suits the model and the rows.
 
-use crate::cli::{TuneArguments, TuneTarget};
+use super::now;
+use crate::cli::training::{TuneArguments, TuneTarget};
 use crate::heap;
 use crate::home::Home;
 use crate::processes::stop_when_asked;
@@ -34,7 +35,7 @@ pub fn run(arguments: &TuneArguments, cache: Option<PathBuf>) -> Result<()> {
     let test = find_learning_rate(&request, &mut |event| progress.show(event))?;
     drop(progress);
     let report = arguments.report.clone().unwrap_or_else(|| home.path.join("learning-rate.html"));
-    write_whole(&report, render_range_test(home.model(), &super::now(), &test).as_bytes())?;
+    write_whole(&report, render_range_test(home.model(), &now(), &test).as_bytes())?;
     if arguments.json {
         println!("{}", serde_json::to_string(&test)?);
         return Ok(());

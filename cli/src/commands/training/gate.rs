@@ -1,6 +1,6 @@
 //! `refit gate`: the evidence for or against a promotion.
 
-use crate::cli::GateArguments;
+use crate::cli::training::GateArguments;
 use crate::home::{Home, block_on};
 use crate::progress::Progress;
 use anyhow::Result;

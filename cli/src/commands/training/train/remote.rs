@@ -1,6 +1,6 @@
 //! A training that a service does: submitted, followed to its end, and answered as if it had been done here.
 
-use crate::cli::TrainArguments;
+use crate::cli::training::TrainArguments;
 use crate::home::Home;
 use anyhow::{Context, Result, bail};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};

@@ -1,7 +1,8 @@
 //! `refit up`: everything, from one file.
 
 use super::train::{self, Registered};
-use crate::cli::{SpecArguments, TrainArguments};
+use crate::cli::SpecArguments;
+use crate::cli::training::TrainArguments;
 use crate::home::{Home, block_on};
 use crate::processes::{Service, ensure_free};
 use anyhow::{Context, Result};

@@ -1,6 +1,7 @@
 //! `refit compare`: two versions on the same rows, by paired tests.
 
-use crate::cli::CompareArguments;
+use super::now;
+use crate::cli::training::CompareArguments;
 use crate::home::{Home, block_on};
 use crate::progress::Progress;
 use crate::table;
@@ -25,7 +26,7 @@ pub fn run(arguments: &CompareArguments, cache: Option<PathBuf>) -> Result<()> {
     let found = compare(&request, &mut |event| progress.show(event))?;
     drop(progress);
     let report = arguments.report.clone().unwrap_or_else(|| home.path.join("comparison.html"));
-    write_whole(&report, render_comparison(home.model(), &super::now(), &found).as_bytes())?;
+    write_whole(&report, render_comparison(home.model(), &now(), &found).as_bytes())?;
     if arguments.json {
         println!("{}", serde_json::to_string(&found)?);
         return Ok(());

@@ -1,6 +1,7 @@
 //! `refit search`: the best settings of the keys that `[search.space]` names.
 
-use crate::cli::SearchArguments;
+use super::now;
+use crate::cli::training::SearchArguments;
 use crate::heap;
 use crate::home::Home;
 use crate::processes::stop_when_asked;
@@ -36,7 +37,7 @@ pub fn run(arguments: &SearchArguments, cache: Option<PathBuf>) -> Result<()> {
     let best = home.spec_path.with_extension("best.toml");
     write_whole(&best, found.best_spec.as_bytes())?;
     let report = arguments.report.clone().unwrap_or_else(|| found.folder.join("report.html"));
-    write_whole(&report, render_search(home.model(), &super::now(), &found).as_bytes())?;
+    write_whole(&report, render_search(home.model(), &now(), &found).as_bytes())?;
     if arguments.json {
         let mut outcome = serde_json::to_value(&found)?;
         outcome["best_spec_file"] = json!(best);

@@ -4,7 +4,7 @@ mod remote;
 
 pub use remote::Away;
 
-use crate::cli::TrainArguments;
+use crate::cli::training::TrainArguments;
 use crate::events::EventLog;
 use crate::heap;
 use crate::home::{Home, block_on};

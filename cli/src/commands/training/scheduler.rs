@@ -1,8 +1,8 @@
 //! `refit scheduler`: the loop.
 
-use crate::cli::SchedulerArguments;
+use crate::cli::training::SchedulerArguments;
 use crate::home::{Home, block_on};
-use crate::processes::stop_signal;
+use crate::signals::stop_signal;
 use anyhow::{Context, Result};
 use refit_scheduler::SchedulerConfig;
 use std::path::PathBuf;

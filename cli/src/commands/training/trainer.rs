@@ -1,8 +1,8 @@
 //! `refit trainer`: training as a service.
 
-use crate::cli::TrainerArguments;
+use crate::cli::training::TrainerArguments;
 use crate::home::block_on;
-use crate::processes::stop_signal;
+use crate::signals::stop_signal;
 use anyhow::{Context, Result};
 use refit_training::TrainerConfig;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ pub fn run(arguments: &TrainerArguments, cache: Option<PathBuf>) -> Result<()> {
     let token = arguments.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
     let config = TrainerConfig {
         home: std::path::absolute(&arguments.home)?,
-        cache: std::path::absolute(cache.unwrap_or_else(refit_trainer::data::default_cache))?,
+        cache: std::path::absolute(cache.unwrap_or_else(refit_spec::default_cache))?,
         binary: std::env::current_exe().context("this program cannot find itself")?,
         address: arguments.address,
         token: token.map(str::to_owned),

@@ -1,6 +1,6 @@
 //! `refit evaluate`: how good a version is on labelled rows.
 
-use crate::cli::EvaluateArguments;
+use crate::cli::training::EvaluateArguments;
 use crate::home::{Home, block_on};
 use crate::progress::Progress;
 use crate::table;
