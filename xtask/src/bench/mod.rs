@@ -29,8 +29,7 @@ pub struct Options {
     /// `accuracy`. Of serving: `throughput` (beside a bare loop of ONNX Runtime), `peers` (beside Triton, MLServer,
     /// LitServe and BentoML), `lone` (one request at a time), `int8` (beside float32), `images` (the same for a
     /// convolutional network), `tract` (beside a bare loop of tract), `swaps` (start, and a thousand hot swaps),
-    /// `monitoring` (on and off), `overload` (ten times the capacity), or `size` (binary and memory at rest), which
-    /// builds a release and runs only when it is asked for.
+    /// `monitoring` (on and off), `overload` (ten times the capacity), or `size` (binary and memory at rest).
     #[arg(long)]
     only: Option<String>,
     /// Write the figures into docs/benchmarks.md, in place of the same ones from a machine like this.

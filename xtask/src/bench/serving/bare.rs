@@ -24,7 +24,7 @@ pub struct Reached {
 
 impl Loop<'_> {
     pub fn run(&self, home: &Home) -> Result<Reached> {
-        let mut example = shell::program(shell::target().join("debug/examples/throughput"));
+        let mut example = shell::program(shell::target().join("release/examples/throughput"));
         example.args(["--engine", self.engine]).arg("--model").arg(self.model);
         example.arg("--tokenizer").arg(home.artifact("1").join("tokenizer.json"));
         example.arg("--texts").arg(&home.texts).args(["--max-length", &MAX_LENGTH.to_string()]);

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 /// A part of the bench, by the name that `--only` takes.
 type Part = (&'static str, fn(&Bench) -> Result<Vec<Row>>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("throughput", throughput::run),
     ("peers", peers::run),
     ("lone", lone::run),
@@ -40,10 +40,8 @@ const PARTS: [Part; 9] = [
     ("swaps", swaps::run),
     ("monitoring", monitoring::run),
     ("overload", overload::run),
+    ("size", size::run),
 ];
-
-/// Compiles everything once more, so it has to be asked for.
-const ONLY_WHEN_ASKED: Part = ("size", size::run);
 
 /// Seconds of one measurement, and of one that only warms.
 const SECONDS: u64 = 6;
@@ -56,8 +54,10 @@ const CONCURRENCY: [usize; 3] = [8, 32, 64];
 /// What all parts share.
 pub struct Bench {
     rounds: usize,
-    /// The binary that is measured.
+    /// The binary that trains and promotes.
     refit: PathBuf,
+    /// The one that serves, as it is shipped: what is measured.
+    service: PathBuf,
     python: PathBuf,
     folder: PathBuf,
     int8: OnceCell<Home>,
@@ -68,9 +68,8 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
     let parts: Vec<Part> = match options.only.as_deref() {
         None => PARTS.to_vec(),
         Some(only) => {
-            let known: Vec<Part> = PARTS.into_iter().chain([ONLY_WHEN_ASKED]).collect();
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            let part = known.iter().find(|(name, _)| *name == only);
+            let names: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+            let part = PARTS.iter().find(|(name, _)| *name == only);
             let Some(part) = part else {
                 bail!("there is no part {only:?}: take one of {}", names.join(", "))
             };
@@ -97,12 +96,15 @@ pub fn run(options: &Options) -> Result<Vec<Row>> {
 impl Bench {
     fn prepare(options: &Options) -> Result<Self> {
         shell::run(shell::cargo().args(["build", "--quiet", "--workspace"]))?;
-        shell::run(shell::cargo().args(["build", "--quiet", "--workspace", "--example", "throughput"]))?;
+        let shipped = ["build", "--quiet", "--release", "--no-default-features", "--bin", "refit"];
+        let beside = ["--example", "throughput", "--package", "refit", "--package", "refit-predictor"];
+        shell::run(shell::cargo().args(shipped).args(beside))?;
         let folder = shell::target().join("bench/serving");
         std::fs::create_dir_all(&folder)?;
         Ok(Self {
             rounds: options.rounds,
             refit: shell::target().join("debug/refit"),
+            service: shell::target().join("release/refit"),
             python: bench_python(options)?,
             folder,
             int8: OnceCell::new(),

@@ -24,7 +24,7 @@ pub struct Service {
 impl Service {
     /// Serves a home whose store is as it was at first; `settings` are more lines of `[serve]`.
     pub fn start(bench: &Bench, home: &Home, port: u16, settings: &str) -> Result<Self> {
-        Self::of_binary(&bench.refit, home, port, settings)
+        Self::of_binary(&bench.service, home, port, settings)
     }
 
     /// The same with another binary.
@@ -40,7 +40,7 @@ impl Service {
     /// Serves the first version alone, without a store: nothing is recorded.
     pub fn of_artifact(bench: &Bench, home: &Home, port: u16) -> Result<Self> {
         let address = format!("127.0.0.1:{port}");
-        let mut command = shell::program(&bench.refit);
+        let mut command = shell::program(&bench.service);
         command.arg("serve").arg("--artifact").arg(home.artifact("1")).args(["--address", &address]);
         Self::of_command(&mut command, home, address)
     }

@@ -1,4 +1,4 @@
-//! How large the shipped binary is, and what it takes up when nobody asks it anything.
+//! How large the binary of a serving machine is, and what it takes up when nobody asks it anything.
 
 use super::service::Service;
 use super::{Bench, PORT};
@@ -15,10 +15,9 @@ const REST: Duration = Duration::from_secs(10);
 
 pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let home = bench.int8()?;
-    shell::run(shell::cargo().args(["build", "--release", "--package", "refit"]))?;
     let stripped = bench.folder.join("refit");
     let mut strip = shell::program("strip");
-    shell::run(strip.arg("-o").arg(&stripped).arg(shell::target().join("release/refit")))?;
+    shell::run(strip.arg("-o").arg(&stripped).arg(&bench.service))?;
     let megabytes = |path: &std::path::Path| -> Result<f64> {
         let file = path.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
         Ok(file.len() as f64 / 1e6)
