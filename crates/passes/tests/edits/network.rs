@@ -25,7 +25,8 @@ impl Network {
         let first = network.block("stem2", first, [16, 16, 3, 3], 1);
         let inner = network.block("inner", first, [16, 1, 3, 3], 16);
         let inner = network.convolution("last", inner, [16, 16, 1, 1], 1);
-        let sum = network.node("Add", "residual", &[first, inner], []);
+        let sum = network.node("Add", "sum", &[first, inner], []);
+        let sum = network.node("Relu", "residual", &[sum], []);
         let two = || Attribute::Ints(vec![2, 2]);
         let window = [("kernel_shape", two()), ("strides", two())];
         let pooled = network.node("MaxPool", "pooled", &[sum], window);

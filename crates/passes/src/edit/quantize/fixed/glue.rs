@@ -26,12 +26,14 @@ impl Quantizer<'_> {
             // A QLinearConv has clipped already.
             return Ok(());
         }
-        if is_activation(node) && self.is_of_quantized_convolution(x) {
+        if is_activation(node) && (self.is_of_quantized_convolution(x) || self.is_of_quantized_sum(x)) {
             return self.everybody(y, y);
         }
-        if is_one_of(&SEVERAL) && node.inputs.iter().flatten().all(|input| read(self, input))
-            || is_one_of(&OWN_STEPS) && read(self, &x)
-        {
+        if self.is_quantized_sum(node) {
+            // Rounded after it was clipped, a sum is rounded once, and engines compute both on integers.
+            return if self.ends_in_activation(y) { Ok(()) } else { self.everybody(y, y) };
+        }
+        if is_one_of(&OWN_STEPS) && read(self, &x) {
             return self.everybody(y, y);
         }
         if is_one_of(&SAME_STEPS)
@@ -43,6 +45,18 @@ impl Quantizer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a node takes several values, all of which are integers.
+    fn is_quantized_sum(&self, node: &Node) -> bool {
+        SEVERAL.iter().any(|name| node.op.is(name))
+            && node.inputs.iter().flatten().all(|input| self.integers.contains_key(input))
+    }
+
+    /// Whether `x` is what such a node made and nobody reads through a pair: its activation follows.
+    fn is_of_quantized_sum(&self, x: ValueId) -> bool {
+        let mut producers = SEVERAL.iter().filter_map(|name| self.rewrite.made_by(x, name));
+        producers.any(|node| self.is_quantized_sum(node)) && self.rewrite.read_once(x)
     }
 
     /// Whether `x` is what a quantized convolution made and nobody reads through a pair: its activation follows.

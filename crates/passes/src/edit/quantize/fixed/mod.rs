@@ -5,7 +5,7 @@
 //! =>  x -> QuantizeLinear(s, z) -> DequantizeLinear -> MatMul(DequantizeLinear(W s8, scale[N])) -> y
 //!
 //! x -> Conv(W, b) -> Relu -> Add(residual) -> ...
-//! =>  x -> Q -> DQ -> Conv(DQ(W s8, scale[M]), DQ(b s32)) -> Relu -> Q -> DQ -> Add -> Q -> DQ -> ...
+//! =>  x -> Q -> DQ -> Conv(DQ(W s8, scale[M]), DQ(b s32)) -> Relu -> Q -> DQ -> Add [-> Relu] -> Q -> DQ -> ...
 //!
 //! x -> MatMul(W[K,N]) -> y                                               [FixedForm::Products]
 //! =>  x -> QuantizeLinear(s, z) -> MatMulInteger(W s8, z) -> Cast -> Mul(s * scale[N]) -> y
@@ -205,12 +205,12 @@ impl<'a> Quantizer<'a> {
         Ok(())
     }
 
-    /// Whether the only reader of a convolution is an activation that the engine computes with it.
+    /// Whether the only reader of a convolution or sum is an activation that the engine computes with it.
     fn ends_in_activation(&self, y: ValueId) -> bool {
         self.activation_of(y).is_some()
     }
 
-    /// The activation that alone reads a convolution's result.
+    /// The activation that alone reads the result of a convolution or sum.
     fn activation_of(&self, y: ValueId) -> Option<&'a Node> {
         let mut nodes = self.graph().nodes().map(|(_, node)| node);
         let reader = nodes.find(|node| glue::is_activation(node) && node.input(0) == Some(y));
