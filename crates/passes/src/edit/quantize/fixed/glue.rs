@@ -1,6 +1,6 @@
 //! What lies between convolutions.
 
-use super::{FixedForm, Quantizer};
+use super::{FixedForm, Quantizer, weight};
 use crate::PassError;
 use refit_graph::{Node, ValueId};
 
@@ -26,11 +26,11 @@ impl Quantizer<'_> {
             // A QLinearConv has clipped already.
             return Ok(());
         }
-        if is_activation(node) && (self.is_of_quantized_convolution(x) || self.is_of_quantized_sum(x)) {
+        if is_activation(node) && (self.is_of_quantized_convolution(x) || self.ends_in_integers(x)) {
             return self.everybody(y, y);
         }
-        if self.is_quantized_sum(node) {
-            // Rounded after it was clipped, a sum is rounded once, and engines compute both on integers.
+        if self.is_quantized_sum(node) || weight::is_of_one_channel(self.graph(), node) {
+            // Rounded after it was clipped it is rounded once, and engines compute both on integers.
             return if self.ends_in_activation(y) { Ok(()) } else { self.everybody(y, y) };
         }
         if is_one_of(&OWN_STEPS) && read(self, &x) {
@@ -53,10 +53,12 @@ impl Quantizer<'_> {
             && node.inputs.iter().flatten().all(|input| self.integers.contains_key(input))
     }
 
-    /// Whether `x` is what such a node made and nobody reads through a pair: its activation follows.
-    fn is_of_quantized_sum(&self, x: ValueId) -> bool {
-        let mut producers = SEVERAL.iter().filter_map(|name| self.rewrite.made_by(x, name));
-        producers.any(|node| self.is_quantized_sum(node)) && self.rewrite.read_once(x)
+    /// Whether `x` is what such a node made, or a convolution of one channel, and its activation alone reads it.
+    fn ends_in_integers(&self, x: ValueId) -> bool {
+        let mut producers = SEVERAL.iter().chain(&["Conv"]).filter_map(|name| self.rewrite.made_by(x, name));
+        let becomes_integers = producers
+            .any(|node| self.is_quantized_sum(node) || weight::is_of_one_channel(self.graph(), node));
+        becomes_integers && self.rewrite.read_once(x)
     }
 
     /// Whether `x` is what a quantized convolution made and nobody reads through a pair: its activation follows.
