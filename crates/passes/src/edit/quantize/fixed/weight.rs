@@ -37,7 +37,8 @@ pub(super) fn of(graph: &Graph, node: &Node) -> Option<ValueId> {
 }
 
 /// Whether a convolution by a constant weight reads a single channel, as the first one of grey images does: integers are
-/// multiplied four channels at a time, and it takes six times as long as in float32 (ONNX Runtime 1.31, AVX-512 VNNI).
+/// multiplied four channels at a time. Of 28 x 28 images to 32 channels it is 3 % of a network's time less in float32
+/// (ONNX Runtime 1.31, AVX-512 VNNI).
 pub(super) fn is_of_one_channel(graph: &Graph, node: &Node) -> bool {
     let weight = node.input(1).and_then(|weight| graph.initializer(weight));
     let one = weight.is_some_and(|weight| weight.tensor.shape().get(1) == Some(&1));
