@@ -248,6 +248,40 @@ fn an_operator_of_integers_computes_what_its_pair_does_to_a_step_of_the_result()
 }
 
 #[test]
+fn a_convolution_of_one_channel_computes_in_floats_and_makes_integers() {
+    let model = portable(&Network::grey()).unwrap();
+    let size: usize = IMAGE[1..].iter().product();
+    let image = |seed: u32| {
+        let values = numbers(&mut { seed }, size);
+        let image = refit_engine::Tensor::f32([1, 1, IMAGE[1], IMAGE[2]], values).unwrap();
+        vec![("image".to_owned(), image)]
+    };
+    let feeds: Vec<Vec<Feed>> = (1..9).map(image).collect();
+    for (form, convolutions) in [(FixedForm::Pairs, [2, 0]), (FixedForm::Operators, [1, 1])] {
+        let (ranges, _) = calibrated(&model, &feeds, form);
+        let mut int8 = model.clone();
+        edit(&mut int8, &QuantizeInt8Fixed { ranges, form, ..QuantizeInt8Fixed::default() }).unwrap();
+        assert_eq!(["Conv", "QLinearConv"].map(|op| count(&int8, op)), convolutions);
+        let (graph, producers) = (&int8.graph, int8.graph.producers());
+        let made_by = |id: ValueId| producers[id.index()].map(|node| graph.node(node).op.name.as_str());
+        for (_, node) in graph.nodes() {
+            let inputs = node.inputs.iter().flatten();
+            match node.op.name.as_str() {
+                "Conv" if node.input(0) == Some(graph.inputs()[0]) => {}
+                "Conv" => assert_eq!(made_by(node.input(0).unwrap()), Some("DequantizeLinear")),
+                "Add" => inputs.for_each(|id| assert_eq!(made_by(*id), Some("DequantizeLinear"))),
+                _ => {}
+            }
+        }
+        let (mut float, mut engine) = (session(&model), session(&int8));
+        for feed in &feeds {
+            let (a, b) = (output(float.as_mut(), feed, "logits"), output(engine.as_mut(), feed, "logits"));
+            assert!(cosine(&a, &b) > 0.999, "{a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
 fn a_convolutional_network_in_operators_computes_in_floats_only_what_the_standard_has_no_operator_for() {
     let model = folded();
     let feeds = images(16);

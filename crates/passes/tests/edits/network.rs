@@ -43,6 +43,26 @@ impl Network {
         Model::new(network.graph, 17)
     }
 
+    /// `image` `[batch, 1, 16, 16]` of grey -> `logits` `[batch, 8]`: the first convolution's result is read by the next
+    /// one and by the sum with it.
+    pub fn grey() -> Model {
+        let mut graph = Graph::new("grey");
+        let shape = [Dim::from("batch"), 1.into(), IMAGE[1].into(), IMAGE[2].into()];
+        let image = graph.add_input("image", Fact::new(refit_graph::DType::F32, shape));
+        let patch = Patch::new(&graph);
+        let mut network = Self { graph, patch, seed: 7 };
+        let first = network.convolution("stem", image, [8, 1, 3, 3], 1);
+        let first = network.node("Relu", "stem.relu", &[first], []);
+        let inner = network.convolution("inner", first, [8, 8, 3, 3], 1);
+        let sum = network.node("Add", "sum", &[first, inner], []);
+        let sum = network.node("Relu", "residual", &[sum], []);
+        let pooled = network.node("GlobalAveragePool", "mean", &[sum], []);
+        let logits = network.node("Flatten", "logits", &[pooled], []);
+        network.patch.set_outputs(vec![logits]);
+        network.patch.apply(&mut network.graph).unwrap();
+        Model::new(network.graph, 17)
+    }
+
     /// Convolution, batch normalization and ReLU.
     fn block(&mut self, name: &str, x: ValueId, shape: [usize; 4], group: i64) -> ValueId {
         let x = self.convolution(name, x, shape, group);

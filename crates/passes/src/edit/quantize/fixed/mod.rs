@@ -22,7 +22,8 @@
 //! the pair for which x86 has instructions. Results of a matrix product stay in float32, which costs nothing where the
 //! engine multiplies integers into floats; those of a convolution are quantized, and what lies between convolutions
 //! (sums, pools, joins, changes of shape) is quantized with them, so that a convolutional network is integers from its
-//! first convolution to its last. Scales do not depend on the input, so an answer does not depend on its batch.
+//! first convolution to its last; a convolution of a single channel stays in float32 and makes integers. Scales do not
+//! depend on the input, so an answer does not depend on its batch.
 //!
 //! In the form of operators (QOperator in ONNX Runtime's words) a layer is one operator of integers of the standard,
 //! whose result is u8 too. What the standard has no such operator for (sums, GELU, norms, softmax) computes in float32
