@@ -19,7 +19,7 @@ pub fn run(arguments: &ServeArguments, cache: Option<PathBuf>) -> Result<()> {
             ServeConfig::from_spec(&home.spec, &home.path, &home.cache)
         }
     };
-    heap::without_huge_pages();
+    heap::stay_small();
     config.collect = heap::collect;
     if let Some(address) = arguments.address {
         config.address = address;

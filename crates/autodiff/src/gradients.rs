@@ -43,6 +43,7 @@ impl Gradient {
     ///
     /// # Errors
     /// When the two are of different parameters.
+    #[allow(clippy::should_implement_trait, reason = "it can fail")]
     pub fn add(self, other: &Self) -> Result<Self, AutodiffError> {
         Ok(match (&self, other) {
             (Self::Rows(a), Self::Rows(b)) => Self::Rows(a.add(b)?),

@@ -190,8 +190,9 @@ fn difference(what: &str, expected: &Tensor, found: &Tensor, tolerance: f64) -> 
     };
     let far = |(expected, found): &(f64, f64)| {
         let same = expected == found || (expected.is_nan() && found.is_nan());
+        let near = (expected - found).abs() <= tolerance * expected.abs().max(1.0);
         // Not a number on one side alone is far too.
-        !same && !((expected - found).abs() <= tolerance * expected.abs().max(1.0))
+        !same && !near
     };
     let (place, (expected, found)) =
         numbers(expected).into_iter().zip(numbers(found)).enumerate().find(|(_, pair)| far(pair))?;

@@ -58,7 +58,7 @@ fn distributions(
         rows.iter().map(|row| row.observation.predicted_class.as_deref()).collect();
     if let Some(classes) = classes.filter(|classes| !classes.is_empty()) {
         let feature = features::PREDICTED_CLASS;
-        distributions.push(ReferenceDistribution::categorical(feature, labels, classes.into_iter())?);
+        distributions.push(ReferenceDistribution::categorical(feature, labels, classes)?);
     }
     for (feature, value) in [
         (features::CONFIDENCE, (|row| row.confidence) as fn(&Observation) -> Option<f64>),

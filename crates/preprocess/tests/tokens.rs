@@ -28,7 +28,8 @@ fn own_tokens_are_what_the_text_gives_however_they_are_padded() {
 fn what_does_not_fit_is_refused_with_its_reason() {
     let preprocessor = preprocessor();
     let large = preprocessor.vocabulary_size() as i64;
-    let cases: [(&[i64], &[i64], &[i64], &str); 9] = [
+    type Case<'a> = (&'a [i64], &'a [i64], &'a [i64], &'a str);
+    let cases: [Case; 9] = [
         (&[1], &[1, 1], &[0], "1 token ids, 2 values of the mask and 1 types"),
         (&[1], &[1], &[], "1 token ids, 1 values of the mask and 0 types"),
         (&[], &[], &[], "no token that is not padding"),

@@ -4,8 +4,9 @@
 /// that a model that answers the same to everything is not taken for a good one.
 pub fn rank(scores: &[f64], target: usize) -> usize {
     let of_target = scores.get(target).copied().unwrap_or(f64::NEG_INFINITY);
-    // Not `score > of_target`: an answer that is no number must rank last.
-    let not_worse = |(place, score): &(usize, &f64)| *place != target && !(**score < of_target);
+    // An answer that is no number must rank last.
+    let is_worse = |score: f64| score < of_target;
+    let not_worse = |(place, score): &(usize, &f64)| *place != target && !is_worse(**score);
     1 + scores.iter().enumerate().filter(not_worse).count()
 }
 

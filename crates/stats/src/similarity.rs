@@ -79,7 +79,7 @@ impl Sketch {
     /// Adding one twice changes nothing.
     fn add(&mut self, shingle: u32) {
         let hash = mix(u64::from(shingle));
-        let place = ((hash >> 32) * self.places.len() as u64 >> 32) as usize;
+        let place = (((hash >> 32) * self.places.len() as u64) >> 32) as usize;
         self.places[place] = self.places[place].min((hash as u32).min(u32::MAX - 1));
         self.is_empty = false;
     }
@@ -93,8 +93,8 @@ impl Sketch {
             let mut attempt = 0;
             while *value == u32::MAX {
                 attempt += 1;
-                let from = mix((place as u64) << 32 | attempt) >> 32;
-                *value = filled[(from * filled.len() as u64 >> 32) as usize];
+                let from = mix(((place as u64) << 32) | attempt) >> 32;
+                *value = filled[((from * filled.len() as u64) >> 32) as usize];
             }
         }
         std::array::from_fn(|band| {

@@ -112,7 +112,7 @@ fn work(samples: &Receiver<Sample>, metrics: &ShadowMetrics) {
     loop {
         match samples.recv_timeout(IDLE) {
             Ok(sample) => {
-                let outcome = compare(&sample, &mut sessions, taken % TIMED == 0, metrics);
+                let outcome = compare(&sample, &mut sessions, taken.is_multiple_of(TIMED), metrics);
                 metrics.count(&sample.shadow, outcome);
                 taken += 1;
             }

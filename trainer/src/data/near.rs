@@ -63,8 +63,8 @@ pub(super) fn without_near_leakage(
 impl Bands {
     fn of(held_out: &[&Index], spool: &Arc<Spool<Row>>) -> Result<Self, DataError> {
         let many = held_out.iter().map(|rows| rows.len()).sum();
-        let mut index =
-            Self { rows: vec![Vec::with_capacity(many); BANDS], places: Vec::with_capacity(many) };
+        let rows = (0..BANDS).map(|_| Vec::with_capacity(many)).collect();
+        let mut index = Self { rows, places: Vec::with_capacity(many) };
         for part in held_out {
             let mut number = index.places.len() as u32;
             index.places.extend(&part.places);

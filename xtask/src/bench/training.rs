@@ -164,7 +164,7 @@ impl Job {
         if output.exists() {
             std::fs::remove_dir_all(&output)?;
         }
-        let mut command = shell::program(&shell::target().join("debug/refit"));
+        let mut command = shell::program(shell::target().join("debug/refit"));
         command.args(["train", "--json", "--fresh", "--output"]).arg(&output).arg(&spec);
         let printed = shell::output(threads(&mut command))?;
         let line =

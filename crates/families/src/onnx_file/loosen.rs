@@ -114,7 +114,9 @@ fn target(graph: &Graph, node: &Node, sizes: &Sizes) -> Option<Patch> {
         }
         // [batch * heads, sequence, width] and back: the product takes what is left.
         let merged = changed.first().is_some_and(|first| {
-            *first > 0 && before.first().is_some_and(is_batch) && *first as usize % sizes.batch.max(1) == 0
+            *first > 0
+                && before.first().is_some_and(is_batch)
+                && (*first as usize).is_multiple_of(sizes.batch.max(1))
         });
         if merged && given.iter().all(|size| *size > 0) {
             changed[0] = -1;

@@ -55,14 +55,13 @@ impl Sizes {
     /// Calls `f(output, [taps; 3], window)` for each output position of a plane.
     #[inline(always)]
     fn each(&self, mut f: impl FnMut(usize, &Window)) {
-        let [depth, height, width] = self.output;
         let along = |axis| (0..self.output[axis]).map(|at| self.taps(axis, at)).collect::<Vec<_>>();
         let [outer, inner, last] = [along(0), along(1), along(2)];
         let mut output = 0;
-        for a in 0..depth {
-            for b in 0..height {
-                for c in 0..width {
-                    let taps = [outer[a], inner[b], last[c]];
+        for (a, outer) in outer.iter().enumerate() {
+            for (b, inner) in inner.iter().enumerate() {
+                for (c, last) in last.iter().enumerate() {
+                    let taps = [*outer, *inner, *last];
                     f(output, &Window { taps, lines: [self.input[1], self.input[2]], at: [a, b, c] });
                     output += 1;
                 }

@@ -481,7 +481,11 @@ fn transposed(tile: &Tile) -> Tile {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") {
         // SAFETY: the feature was just detected, and 16 vectors of 32-bit elements are plain data.
-        return unsafe { std::mem::transmute::<_, Tile>(transpose(std::mem::transmute_copy(tile))) };
+        return unsafe {
+            std::mem::transmute::<[std::arch::x86_64::__m512i; LANES], Tile>(transpose(
+                std::mem::transmute_copy(tile),
+            ))
+        };
     }
     std::array::from_fn(|row| std::array::from_fn(|column| tile[column][row]))
 }

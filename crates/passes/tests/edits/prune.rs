@@ -141,7 +141,8 @@ fn the_smallest_weights_of_every_layer_are_zero_and_nothing_else_is() {
     }
     let mut sorted = trainable(&model);
     let mut whole = trainable(&full);
-    (sorted.sort_unstable(), whole.sort_unstable());
+    sorted.sort_unstable();
+    whole.sort_unstable();
     assert_eq!(sorted, whole, "what trains stays what it was");
     let found = ZeroWeights::of(&model.graph);
     assert!(found.share() >= 0.6 && found.share() < 0.601, "{found}");
