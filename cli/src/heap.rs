@@ -33,7 +33,7 @@ pub fn collect() {
 /// It takes no huge pages: this allocator asks for them, and each one that a small value touches is resident as a whole, some
 /// 25 MB of a service at rest. And glibc's allocator, which is that of the engines, has an arena for each core, not eight:
 /// versions that are loaded and leave, each on other threads, leave gaps in every arena. After 40 swaps of a MiniLM on two
-/// cores 195 MB were resident, with two arenas 160; a single one takes a tenth of the throughput.
+/// cores 195 MB were resident, with two arenas 168; a single one takes a tenth of the throughput.
 pub fn stay_small() {
     #[cfg(target_os = "linux")]
     // SAFETY: it changes how this process maps memory, and none of what it reads there.
