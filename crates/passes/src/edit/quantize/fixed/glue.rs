@@ -30,7 +30,7 @@ impl Quantizer<'_> {
             return self.everybody(y, y);
         }
         if self.is_quantized_sum(node) || weight::is_of_one_channel(self.graph(), node) {
-            // Rounded after it was clipped it is rounded once, and engines compute both on integers.
+            // Rounded after it was clipped it is rounded once, and ONNX Runtime computes a sum and its clipping on integers.
             return if self.ends_in_activation(y) { Ok(()) } else { self.everybody(y, y) };
         }
         if is_one_of(&OWN_STEPS) && read(self, &x) {
